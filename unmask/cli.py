@@ -1,0 +1,50 @@
+"""The ``unmask`` command: a table of commands, each imported only when it is called.
+
+Exit codes, the same for every command: 0 done, 1 some input could not be evaluated because of an error, 2 usage,
+3 server.
+"""
+
+from importlib import import_module
+
+import click
+
+from unmask import __version__
+
+# name -> (module:attribute, one line of help). The line stands here, too, so that `unmask --help` imports no area:
+# mediapipe and torch alone would take seconds. `tests/unmask/test_cli.py` holds the lines equal.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "detect": ("unmask.detect:detect", "Say of videos, images or folders whether the faces in them are fake."),
+    "serve": ("serving.commands:serve", "Start the embedded Triton server and keep it running."),
+    "export": ("export.commands:export", "Build the model repository from a checkpoint."),
+    "doctor": ("unmask.doctor:doctor", "Say what is installed, which engines and profiles work, and what is missing."),
+}
+
+
+class LazyGroup(click.Group):
+    """A click group that imports a command's module when the command is looked up."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute = COMMANDS[cmd_name][0].split(":")
+        command = getattr(import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "-V", "--version", prog_name="unmask")
+def main() -> None:
+    """Unmask serves ResNeXt-50 + LSTM deepfake detectors on NVIDIA Triton and says what they know.
+
+    \b
+    Exit codes: 0 done, 1 some input could not be evaluated because of an error,
+                2 usage, 3 server.
+    """
