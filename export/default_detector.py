@@ -29,7 +29,7 @@ def untrained_detector() -> tuple[FrameEncoder, SequenceHead, ModelInfo]:
         encoder, head = FrameEncoder(ResNeXt50()), SequenceHead()
         # Default initialisation leaves the head blind (logits within 0.02 of each other); spread it, so that the order of frames
         # and the difference between clips show in the scores.
-        nn.init.normal_(head.lstm.weight_ih_l0, std=0.2)
+        nn.init.normal_(head.lstm.get_parameter("weight_ih_l0"), std=0.2)
         nn.init.normal_(head.linear1.weight, std=0.5)
     info = ModelInfo(
         detector="deepfake_detector",

@@ -24,7 +24,8 @@ class FrameEncoder(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """(T, H, W, 3) uint8 RGB -> (T, 2048) float32."""
         pictures = ((frames.to(torch.float32) - self.mean) / self.std).permute(0, 3, 1, 2)
-        return self.backbone(pictures.to(self.backbone.conv1.weight.dtype)).to(torch.float32)
+        features: Tensor = self.backbone(pictures.to(self.backbone.conv1.weight.dtype))
+        return features.to(torch.float32)
 
 
 class SequenceHead(nn.Module):

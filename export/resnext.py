@@ -35,7 +35,8 @@ class Bottleneck(nn.Module):
         shortcut = x if self.downsample is None else self.downsample(x)
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.relu(self.bn2(self.conv2(y)))
-        return self.relu(self.bn3(self.conv3(y)) + shortcut)
+        out: Tensor = self.relu(self.bn3(self.conv3(y)) + shortcut)
+        return out
 
 
 class ResNeXt50(nn.Module):

@@ -48,9 +48,9 @@ def serve(verbose: int, **given: object) -> None:
     """
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
-        settings = ServingSettings(
-            **{name: value for name, value in given.items() if value is not None},
-            verbose=max(0, verbose - 1),  # type: ignore[arg-type]
+        # click hands over what was given; pydantic checks it.
+        settings = ServingSettings.model_validate(
+            {name: value for name, value in given.items() if value is not None} | {"verbose": max(0, verbose - 1)}
         )
     except ValidationError as error:
         click.echo(f"unmask serve: {error}", err=True)

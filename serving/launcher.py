@@ -86,7 +86,7 @@ class EmbeddedTriton:
             raise RuntimeError("this server was started already")
         settings = self.settings
         runtime = find_runtime()
-        _check_libpython(runtime)
+        check_libpython(runtime)
         self.profile = pick(settings.profile)
         check_repository(settings.model_repository)
         self._ports = reserve(
@@ -239,7 +239,7 @@ def check_repository(repository: Path) -> None:
         )
 
 
-def _check_libpython(runtime: TritonRuntime) -> None:
+def check_libpython(runtime: TritonRuntime) -> None:
     """The stub links libpython, which a Python built without --enable-shared does not bring.
 
     Raises:

@@ -47,5 +47,7 @@ def media() -> Path:
     """Folder with real clips (``cases/``, ``real/``), from UNMASK_MEDIA or beside the checkout."""
     path = Path(os.environ.get("UNMASK_MEDIA", ROOT.parent / "shared" / "media"))
     if not path.is_dir():
-        pytest.skip("no real clips here: set UNMASK_MEDIA to a folder with cases/ and real/; the made clips cover the same paths")
+        pytest.skip(
+            "no real clips here: set UNMASK_MEDIA to a folder with cases/ and real/; the made clips cover the same paths"
+        )
     return path
