@@ -66,6 +66,17 @@ def load(model: FaceModel, directory: Path = DATA_DIR) -> bytes:
     return content
 
 
+def installed_models(directory: Path = DATA_DIR) -> list[Path]:
+    """Files of all models.
+
+    Raises:
+        FaceModelMissingError: One is absent or is not the expected one.
+    """
+    for model in MODELS:
+        load(model, directory)
+    return [directory / model.file_name for model in MODELS]
+
+
 def missing(directory: Path = DATA_DIR) -> list[FaceModel]:
     """Models that set-up still has to install."""
     absent = []

@@ -96,4 +96,5 @@ def _windows(count: int, wanted: int, run: int) -> NDArray[np.int64]:
         share_start = position * count // runs
         share = (position + 1) * count // runs - share_start
         picked.append(share_start + max(0, (share - length) // 2) + np.arange(length))
-    return np.unique(np.concatenate(picked)).astype(np.int64)
+    indices: NDArray[np.int64] = np.unique(np.concatenate(picked))
+    return indices
