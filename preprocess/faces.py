@@ -79,7 +79,8 @@ class FaceFinder:
 
         detector = FaceDetector.create_from_options(
             FaceDetectorOptions(
-                base_options=BaseOptions(model_asset_buffer=face_models.load(model)), min_detection_confidence=min_confidence
+                base_options=BaseOptions(model_asset_buffer=face_models.weights()[model.file_name]),
+                min_detection_confidence=min_confidence,
             )
         )
         self._detectors.append(detector)

@@ -169,7 +169,7 @@ class VideoReader:
             )
         except PreprocessError:
             raise
-        except (av.FFmpegError, ValueError, OSError) as error:
+        except (av.FFmpegError, ValueError) as error:
             raise self._undecodable(error) from error
         streams = [
             stream
@@ -186,6 +186,8 @@ class VideoReader:
             raise UndecodableError(f"{self._name} has a video codec that this FFmpeg cannot decode; convert it to H.264")
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = self._threads
+        # What the container says of a frame's size is one thing; the decoder refuses what the pictures say.
+        stream.codec_context.options = {"max_pixels": str(self._settings.max_frame_pixels)}
         return container, stream
 
     def _reopen(self) -> None:
@@ -243,7 +245,7 @@ class VideoReader:
                 packet = next(packets, None)
             except PreprocessError:
                 raise
-            except (av.FFmpegError, ValueError, OSError) as error:
+            except (av.FFmpegError, ValueError) as error:
                 logger.debug("demuxing of %s ended early: %s", self._name, error)
                 packet = None
             self._file.check()
