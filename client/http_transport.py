@@ -122,8 +122,8 @@ class HttpTransport:
         self, method: str, path: str, detector: str, deadline: Deadline, body: list[Any], headers: dict[str, str]
     ) -> tuple[http.client.HTTPMessage, bytes]:
         """One exchange. A kept connection that the server closed while it was idle is replaced once."""
-        for _ in range(2):
-            connection, fresh = self._take(deadline)
+        for attempt in range(2):
+            connection, fresh = self._take(deadline, new=attempt > 0)
             done = False
             try:
                 status, answer_headers, answer = self._exchange(connection, method, path, body, headers)
@@ -145,7 +145,7 @@ class HttpTransport:
             if status != http.client.OK:
                 raise self._refusal(status, answer, detector)
             return answer_headers, answer
-        raise ConnectionLost(f"{self._url} closed two connections in turn; see the server's log")
+        raise AssertionError("the second attempt is on a fresh connection: it returned or raised")
 
     def _exchange(
         self, connection: http.client.HTTPConnection, method: str, path: str, body: list[Any], headers: dict[str, str]
@@ -167,6 +167,8 @@ class HttpTransport:
         answer = response.read(limit + 1)
         if len(answer) > limit:
             raise BadResponse(f"{self._url} answered more than {limit} bytes; UNMASK_CLIENT_MAX_RESPONSE_BYTES sets the limit")
+        if response.length:  # read(n) is silent about a body that ends early
+            raise http.client.IncompleteRead(answer, response.length)
         return response.status, response.headers, answer
 
     def _refusal(self, status: int, body: bytes, detector: str) -> Exception:
@@ -179,11 +181,11 @@ class HttpTransport:
         busy = status in (http.client.SERVICE_UNAVAILABLE, http.client.TOO_MANY_REQUESTS)
         return from_server(self._url, detector, f"{message} (HTTP {status})", unavailable=busy, failed=status >= 500 and not busy)
 
-    def _take(self, deadline: Deadline) -> tuple[http.client.HTTPConnection, bool]:
+    def _take(self, deadline: Deadline, *, new: bool) -> tuple[http.client.HTTPConnection, bool]:
         with self._lock:
             if self._closed:
                 raise Unreachable(f"the connection to {self._url} is closed; make a new Detector")
-            connection = self._idle.pop() if self._idle else None
+            connection = self._idle.pop() if self._idle and not new else None
         if connection is not None:
             connection.sock.deadline = deadline
             return connection, False
