@@ -1,0 +1,83 @@
+"""Triton's ``openvino`` backend in Python: the same configuration keys, with micro-batches over several streams."""
+
+from typing import Any
+
+import numpy as np
+import openvino as ov
+import triton_python_backend_utils as pb_utils
+
+from serving.backend_config import check_tensors, micro_batch_frames, openvino_properties, read_model
+from serving.micro_batch import cut, gather, scatter
+
+
+class TritonPythonModel:
+    """One model; Triton calls these methods by name."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Compiles the graph and, for a batching model, computes every micro-batch length once, so that no request waits
+        for kernels to be made."""
+        model = read_model(args)
+        core = ov.Core()
+        compiled = core.compile_model(str(model.path), "CPU", openvino_properties(model))
+        self.batching = model.max_batch_size > 0
+        self.input = model.inputs[0].name
+        check_tensors(
+            model,
+            inputs={name for port in compiled.inputs for name in port.names},
+            outputs={name for port in compiled.outputs for name in port.names},
+        )
+        self.outputs = [(tensor.name, compiled.output(tensor.name).index) for tensor in model.outputs]
+        self.streams = int(compiled.get_property("NUM_STREAMS"))
+        # One request more than streams keeps a stream fed while the callback of another one runs.
+        self.queue = ov.AsyncInferQueue(compiled, self.streams + 1 if self.batching else 1)
+        self.request = compiled.create_infer_request()
+        self.failure: Exception | None = None
+        if self.batching:
+            self.limit = micro_batch_frames()
+            self.queue.set_callback(self._collect)
+            port = compiled.input(self.input)
+            frame = [dim.get_length() for dim in port.partial_shape][1:] if port.partial_shape.rank.is_static else []
+            for length in range(1, self.limit + 1):
+                for _ in range(self.streams):
+                    self.queue.start_async([np.zeros((length, *frame), port.element_type.to_dtype())], None)
+            self.queue.wait_all()
+
+    def _collect(self, request: Any, destination: Any) -> None:
+        if destination is None:
+            return
+        results, pieces = destination
+        for (_, index), arrays in zip(self.outputs, results, strict=True):
+            scatter(arrays, pieces, request.get_output_tensor(index).data)
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """One response a request, in order."""
+        arrays = [pb_utils.get_input_tensor_by_name(request, self.input).as_numpy() for request in requests]
+        if not self.batching:
+            return [self._run_whole(array) for array in arrays]
+        results = [self._allocate(index, arrays) for _, index in self.outputs]
+        try:
+            for pieces in cut([len(array) for array in arrays], limit=self.limit, streams=self.streams):
+                self.queue.start_async([gather(arrays, pieces)], (results, pieces), share_inputs=True)
+        finally:
+            self.queue.wait_all()
+        return [
+            pb_utils.InferenceResponse(
+                [pb_utils.Tensor(name, result[number]) for (name, _), result in zip(self.outputs, results, strict=True)]
+            )
+            for number in range(len(arrays))
+        ]
+
+    def _allocate(self, index: int, arrays: list[Any]) -> list[Any]:
+        port = self.request.model_outputs[index]
+        row = [dim.get_length() for dim in port.partial_shape][1:]
+        return [np.empty((len(array), *row), port.element_type.to_dtype()) for array in arrays]
+
+    def _run_whole(self, array: Any) -> Any:
+        self.request.infer([array], share_inputs=True)
+        return pb_utils.InferenceResponse(
+            [pb_utils.Tensor(name, self.request.get_output_tensor(index).data) for name, index in self.outputs]
+        )
+
+    def finalize(self) -> None:
+        """Waits for what is still being computed."""
+        self.queue.wait_all()

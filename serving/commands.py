@@ -1,0 +1,77 @@
+"""``unmask serve``."""
+
+import logging
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+import click
+from pydantic import ValidationError
+
+from serving.errors import ServingError
+from serving.launcher import EmbeddedTriton
+from serving.settings import ServingSettings
+
+logger = logging.getLogger("unmask.serve")
+EXIT_USAGE = 2
+EXIT_SERVER = 3
+
+
+class _Stop(Exception):
+    """A signal asked for the end."""
+
+
+@click.command()
+@click.option("--repository", "model_repository", type=click.Path(path_type=Path), help="Model repository to serve.")
+@click.option(
+    "--profile",
+    type=click.Choice(["auto", "cpu", "gpu", "reference"]),
+    help="Configuration of the models: cpu (OpenVINO), gpu (TensorRT/CUDA), reference (ONNX Runtime); auto takes the fastest.",
+)
+@click.option("--host", help="Address to listen on [default: 127.0.0.1]; there is no authentication on other addresses.")
+@click.option("--grpc-port", type=click.IntRange(0, 65535), help="gRPC port [default: 8001]; 0 takes a free one.")
+@click.option("--http-port", type=click.IntRange(0, 65535), help="HTTP port [default: 8000]; 0 takes a free one.")
+@click.option("--metrics-port", type=click.IntRange(0, 65535), help="Prometheus port [default: 8002]; 0 takes a free one.")
+@click.option("--micro-batch", "micro_batch_frames", type=click.IntRange(1, 256), help="Most frames computed at a time.")
+@click.option("--streams", type=click.IntRange(0, 1024), help="Micro-batches side by side; 0: as the model says.")
+@click.option("--threads", type=click.IntRange(0, 4096), help="Processor threads of the encoder; 0: all cores.")
+@click.option("--drain-timeout", "drain_timeout_s", type=click.FloatRange(min=0), help="Seconds for requests in flight at a stop.")
+@click.option("-v", "--verbose", count=True, help="Triton's own log, up to -vvv.")
+def serve(verbose: int, **given: object) -> None:
+    """Start the embedded Triton server and keep it running.
+
+    Prints the addresses when every model is ready. Ctrl+C or SIGTERM drains: requests in flight are answered, new ones refused.
+    Each option can also be set in the environment as UNMASK_SERVING_<NAME>.
+    """
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        settings = ServingSettings(
+            **{name: value for name, value in given.items() if value is not None}, verbose=max(0, verbose - 1)  # type: ignore[arg-type]
+        )
+    except ValidationError as error:
+        click.echo(f"unmask serve: {error}", err=True)
+        sys.exit(EXIT_USAGE)
+    server = EmbeddedTriton(settings)
+
+    def stop(number: int, _: FrameType | None) -> None:
+        raise _Stop(signal.Signals(number).name)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    try:
+        server.start()
+        click.echo(f"ready: profile {server.profile}, gRPC {server.grpc_url}, HTTP {server.http_url}, metrics {server.metrics_url}")
+        code = server.wait()
+        click.echo(f"unmask serve: Triton ended by itself with code {code}", err=True)
+        sys.exit(EXIT_SERVER)
+    except _Stop as reason:
+        click.echo(f"{reason}: draining", err=True)
+    except ServingError as error:
+        click.echo(f"unmask serve: {error}", err=True)
+        sys.exit(EXIT_SERVER)
+    finally:
+        # A second Ctrl+C must not leave a server behind.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        server.stop()

@@ -1,0 +1,40 @@
+"""Forwards Triton's log to ``logging`` (logger ``unmask.triton``) and keeps its last lines for error messages."""
+
+import logging
+import re
+import threading
+from collections import deque
+from typing import IO
+
+logger = logging.getLogger("unmask.triton")
+
+_LEVELS = {"I": logging.INFO, "W": logging.WARNING, "E": logging.ERROR, "F": logging.CRITICAL}
+# Triton's default format: level letter, month and day, time, process id, source position, message.
+_LINE = re.compile(r"^([IWEF])\d{4} \d{2}:\d{2}:\d{2}\.\d+ \d+ [\w.]+:\d+\] (.*)$")
+KEPT_LINES = 400
+
+
+class LogRelay(threading.Thread):
+    """Reads the server's output to its end."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        super().__init__(name="triton-log", daemon=True)
+        self._stream = stream
+        self._lines: deque[tuple[int, str]] = deque(maxlen=KEPT_LINES)
+
+    def run(self) -> None:
+        """Forwards line by line; a line without Triton's head belongs to the one before it."""
+        level = logging.INFO
+        for line in self._stream:
+            text = line.rstrip()
+            if not text:
+                continue
+            if match := _LINE.match(text):
+                level, text = _LEVELS[match.group(1)], match.group(2).strip('"')
+            self._lines.append((level, text))
+            logger.log(level, "%s", text)
+
+    def errors(self) -> str:
+        """The errors among the kept lines, each once, for a message; the last lines where there is none."""
+        found = [text for level, text in self._lines if level >= logging.ERROR]
+        return "\n  ".join(dict.fromkeys(found)) or "\n  ".join(text for _, text in list(self._lines)[-5:])

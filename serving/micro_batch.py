@@ -1,0 +1,63 @@
+"""Cuts the frames of a batch of requests into the micro-batches that an engine computes fastest.
+
+One batch of 100 frames runs at up to half the speed of batches of 8 to 16 on processors without large caches; and equal
+parts, as many as a multiple of the streams, leave no stream idle at the end.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Frames ``start:stop`` of request ``request``."""
+
+    request: int
+    start: int
+    stop: int
+
+
+def split_evenly(total: int, *, limit: int, streams: int) -> list[tuple[int, int]]:
+    """Half-open ranges that cover ``total`` frames, none longer than ``limit``, their lengths at most one apart.
+
+    Batches that fit into one part stay whole; longer ones become a multiple of ``streams`` parts.
+    """
+    if total <= limit:
+        return [(0, total)] if total else []
+    parts = -(-total // limit)
+    parts = -(-parts // streams) * streams
+    edges = [total * part // parts for part in range(parts + 1)]
+    return list(zip(edges[:-1], edges[1:], strict=True))
+
+
+def cut(lengths: Sequence[int], *, limit: int, streams: int) -> Iterator[list[Piece]]:
+    """Micro-batches over requests of the given lengths laid end to end, each as the pieces that it is made of."""
+    starts = np.concatenate([[0], np.cumsum(lengths)]).astype(int).tolist()
+    request = 0
+    for begin, end in split_evenly(starts[-1], limit=limit, streams=streams):
+        pieces: list[Piece] = []
+        while begin < end:
+            while starts[request + 1] <= begin:
+                request += 1
+            stop = min(end, starts[request + 1])
+            pieces.append(Piece(request, begin - starts[request], stop - starts[request]))
+            begin = stop
+        yield pieces
+
+
+def gather(arrays: Sequence[NDArray[np.generic]], pieces: Sequence[Piece]) -> NDArray[np.generic]:
+    """The frames of one micro-batch; a view where they all lie in one request, else a copy."""
+    views = [arrays[piece.request][piece.start : piece.stop] for piece in pieces]
+    return views[0] if len(views) == 1 else np.concatenate(views)
+
+
+def scatter(results: Sequence[NDArray[np.generic]], pieces: Sequence[Piece], values: NDArray[np.generic]) -> None:
+    """Writes the rows of one micro-batch's ``values`` to where their frames came from."""
+    offset = 0
+    for piece in pieces:
+        count = piece.stop - piece.start
+        results[piece.request][piece.start : piece.stop] = values[offset : offset + count]
+        offset += count
