@@ -143,9 +143,7 @@ def _encode(detector: str, frames: NDArray[np.uint8]) -> bytes:
     """
     head = service_pb2.ModelInferRequest(
         model_name=detector,
-        inputs=[
-            service_pb2.ModelInferRequest.InferInputTensor(name=INPUT, datatype=datatype(frames), shape=frames.shape)
-        ],
+        inputs=[service_pb2.ModelInferRequest.InferInputTensor(name=INPUT, datatype=datatype(frames), shape=frames.shape)],
     )
     pixels = np.ascontiguousarray(frames)
     return b"".join((head.SerializeToString(), _RAW_INPUT_TAG, _varint(pixels.nbytes), pixels.data))

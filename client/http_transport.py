@@ -9,7 +9,7 @@ import json
 import socket
 import ssl
 import threading
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 import numpy as np
@@ -49,9 +49,7 @@ class HttpTransport:
         version = latest(str(item) for item in versions)
         config = self._config_of(detector, version, deadline)
         steps = (config.get("ensemble_scheduling") or {}).get("step", [])
-        composing = {
-            step["model_name"]: _parameters(self._config_of(step["model_name"], "", deadline)) for step in steps
-        }
+        composing = {step["model_name"]: _parameters(self._config_of(step["model_name"], "", deadline)) for step in steps}
         return ModelDescription(version=version, parameters=_parameters(config), composing=composing)
 
     def infer(self, detector: str, frames: NDArray[np.uint8], deadline: Deadline) -> InferAnswer:
@@ -64,7 +62,7 @@ class HttpTransport:
             "parameters": {"binary_data_size": pixels.nbytes},
         }
         head = json.dumps({"inputs": [tensor_json], "parameters": {"binary_data_output": True}}).encode()
-        body = [head, memoryview(pixels.reshape(-1)).cast("B")] if pixels.nbytes else [head]
+        body = [head, pixels.data.cast("B")] if pixels.nbytes else [head]
         headers, answer = self._request(
             "POST", f"{_model_path(detector)}/infer", detector, deadline, body, {_HEADER_LENGTH: str(len(head))}
         )
@@ -103,7 +101,9 @@ class HttpTransport:
     def _read_answer(self, headers: http.client.HTTPMessage, body: bytes) -> InferAnswer:
         length = headers.get(_HEADER_LENGTH, "")
         if not length.isdigit() or int(length) > len(body):
-            raise BadResponse(f"{self._url} answered {_HEADER_LENGTH} {length!r} with {len(body)} bytes; it must lie within them")
+            raise BadResponse(
+                f"{self._url} answered {_HEADER_LENGTH} {length!r} with {len(body)} bytes; it must lie within them"
+            )
         view = memoryview(body)
         answer = self._parse(view[: int(length)])
         position = int(length)
@@ -179,7 +179,9 @@ class HttpTransport:
             if status == http.client.NOT_FOUND:
                 return BadResponse(f"{self._url} answered 404 ({message}); is it Triton's HTTP port (8000)?")
         busy = status in (http.client.SERVICE_UNAVAILABLE, http.client.TOO_MANY_REQUESTS)
-        return from_server(self._url, detector, f"{message} (HTTP {status})", unavailable=busy, failed=status >= 500 and not busy)
+        return from_server(
+            self._url, detector, f"{message} (HTTP {status})", unavailable=busy, failed=status >= 500 and not busy
+        )
 
     def _take(self, deadline: Deadline, *, new: bool) -> tuple[http.client.HTTPConnection, bool]:
         with self._lock:
@@ -187,7 +189,7 @@ class HttpTransport:
                 raise Unreachable(f"the connection to {self._url} is closed; make a new Detector")
             connection = self._idle.pop() if self._idle and not new else None
         if connection is not None:
-            connection.sock.deadline = deadline
+            cast(DeadlineSocket, connection.sock).deadline = deadline
             return connection, False
         return self._connect(deadline), True
 

@@ -16,7 +16,13 @@ from preprocess import Clip, Dropped, Extraction
 
 _SEEN_SHARE = 0.1
 """From this share of the sampled frames on, faces that were seen and excluded are the reason, not their absence."""
-_QUALITY: dict[str, Reason] = {"face_too_small": "face_too_small", "face_too_blurry": "face_too_blurry"}
+_REASONS: dict[str, Reason] = {
+    "face_too_small": "face_too_small",
+    "face_too_blurry": "face_too_blurry",
+    "face_too_dark": "face_too_dark",
+    "short_track": "too_few_frames",
+}
+"""Of a clip, by what preprocessing says of a frame."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +52,7 @@ def missing_face_reason(dropped: Iterable[Dropped], sampled: int) -> Reason:
     counts = Counter(item.reason for item in dropped if item.reason not in ("no_face", "other_track"))
     if not counts or sum(counts.values()) < _SEEN_SHARE * sampled:
         return "no_face"
-    return _QUALITY.get(counts.most_common(1)[0][0], "no_usable_face")
+    return _REASONS.get(counts.most_common(1)[0][0], "no_usable_face")
 
 
 def judge(
@@ -55,7 +61,7 @@ def judge(
     model: ServedModel,
     *,
     frames_requested: int,
-    source_sha256: str,
+    source_sha256: str | None,
     stage_s: Mapping[str, float],
     notes: Iterable[str] = (),
 ) -> Verdict:
@@ -139,7 +145,9 @@ def _frames(clip: Clip, scores: Scores) -> tuple[FrameScore, ...]:
             detector_score=round(float(clip.detector_scores[position]), 6),
             # A measure that could not be taken (NaN) is left out: JSON has no word for it.
             quality={
-                name: round(float(values[position]), 4) for name, values in clip.quality.items() if np.isfinite(values[position])
+                name: round(float(values[position]), 4)
+                for name, values in clip.quality.items()
+                if np.isfinite(values[position])
             },
         )
         for position in range(len(clip))

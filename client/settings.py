@@ -23,3 +23,5 @@ class ClientSettings(BaseSettings):
     """A track of a video with fewer face crops is not evaluated (``too_few_frames``). Images are exempt."""
     report_crops_per_track: int = Field(default=16, ge=0, le=256)
     """Face crops that the HTML report shows of each person."""
+    report_crops: int = Field(default=1500, ge=0)
+    """Face crops in one HTML report, all files together: about 4 kB each."""

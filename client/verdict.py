@@ -17,12 +17,14 @@ SCHEMA_VERSION = "1.0"
 """Of the JSON form: the first number changes when a reader of the old form would misread the new one."""
 
 Label = Literal["FAKE", "REAL", "UNCERTAIN", "NOT_EVALUATED"]
-Reason = Literal["no_face", "face_too_small", "face_too_blurry", "no_usable_face", "too_few_frames", "untrained_model"]
+Reason = Literal[
+    "no_face", "face_too_small", "face_too_blurry", "face_too_dark", "no_usable_face", "too_few_frames", "untrained_model"
+]
 """Why nothing is claimed.
 
-``no_face``: no face in any sampled frame. ``face_too_small``, ``face_too_blurry``, ``no_usable_face``: faces were seen, and
-these or other grounds excluded most of them. ``too_few_frames``: no person was seen often enough. ``untrained_model``: there
-are scores, of weights that were never trained.
+``no_face``: no face, or next to none, in the sampled frames. ``face_too_small``, ``face_too_blurry``, ``face_too_dark``,
+``no_usable_face``: faces were seen, and most often this (or something else) excluded them. ``too_few_frames``: no person was
+seen often enough. ``untrained_model``: there are scores, of weights that were never trained.
 """
 
 
@@ -117,8 +119,8 @@ class Verdict:
     """``track_id`` of the worst track; None where nothing was scored."""
     model: ServedModel
     source: SourceFacts
-    source_sha256: str
-    """Of the file's bytes, so that a report can be tied to a file."""
+    source_sha256: str | None
+    """Of the file's bytes, so that a report can be tied to a file; None where the file was not at hand any more."""
     preprocessing: Preprocessing
     tracks: tuple[TrackVerdict, ...]
     dropped: tuple[Dropped, ...]
