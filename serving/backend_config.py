@@ -6,6 +6,7 @@ Keys and legal values are those of the openvino and onnxruntime backends' own do
 
 import json
 import os
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,25 +75,31 @@ def read_model(arguments: dict[str, str]) -> BackendModel:
         max_batch_size=config.get("max_batch_size", 0),
         inputs=tuple(Tensor(entry["name"], entry["data_type"]) for entry in config["input"]),
         outputs=tuple(Tensor(entry["name"], entry["data_type"]) for entry in config["output"]),
-        parameters={key: value["string_value"] for key, value in config.get("parameters", {}).items()},
+        parameters={key: value.get("string_value", "") for key, value in config.get("parameters", {}).items()},
         accelerators=tuple(accelerators),
         graph_level=int(optimization.get("graph", {}).get("level", 0)),
     )
 
 
-def check_tensors(model: BackendModel, *, inputs: set[str], outputs: set[str]) -> None:
-    """The configuration and the graph must name the same tensors.
+def check_tensors(model: BackendModel, *, inputs: Sequence[Set[str]], outputs: Sequence[Set[str]]) -> None:
+    """The configuration and the graph must name the same inputs, and the graph must have every configured output.
+
+    Args:
+        model: The configuration.
+        inputs: For each input of the graph the names it goes by (OpenVINO gives a tensor several).
+        outputs: The same of the outputs.
 
     Raises:
-        BackendConfigError: They do not; the message names both sets.
+        BackendConfigError: They do not agree; the message names both sides.
     """
-    for kind, configured, found in (
-        ("inputs", {tensor.name for tensor in model.inputs}, inputs),
-        ("outputs", {tensor.name for tensor in model.outputs}, outputs),
-    ):
-        if not configured <= found or (kind == "inputs" and configured != found):
+    for kind, tensors, found in (("inputs", model.inputs, inputs), ("outputs", model.outputs, outputs)):
+        configured = {tensor.name for tensor in tensors}
+        missing = configured - set().union(*found)
+        surplus = [names for names in found if not names & configured] if kind == "inputs" else []
+        if missing or surplus:
             raise BackendConfigError(
-                f"model {model.name}: config.pbtxt has {kind} {sorted(configured)}, {model.path.name} has {sorted(found)}"
+                f"model {model.name}: config.pbtxt has {kind} {sorted(configured)}, {model.path.name} has "
+                f"{sorted(min(names) for names in found)}"
             )
 
 

@@ -5,6 +5,8 @@ A folder that holds ``model.py`` is a Python-based backend: Triton runs that fil
 on NVIDIA's container.
 """
 
+import os
+import shutil
 from pathlib import Path
 
 from serving.runtime import TritonRuntime
@@ -14,13 +16,23 @@ _SOURCES = Path(__file__).resolve().parent / "backends"
 
 
 def lay_out(directory: Path, runtime: TritonRuntime) -> Path:
-    """Fills ``directory`` with links to the wheel's Python backend and to our ``model.py`` files; returns it."""
+    """Fills ``directory`` with the wheel's Python backend and our ``model.py`` files; returns it.
+
+    Hard links or copies: Triton resolves symbolic links and refuses a library outside the backend directory.
+    """
     python = directory / "python"
     python.mkdir(parents=True)
     for part in ("libtriton_python.so", "triton_python_backend_utils.py"):
-        (python / part).symlink_to(runtime.python_backend / part)
-    (python / runtime.stub.name).symlink_to(runtime.stub)
+        _place(runtime.python_backend / part, python / part)
+    _place(runtime.stub, python / runtime.stub.name)
     for name in BACKENDS:
         (directory / name).mkdir()
-        (directory / name / "model.py").symlink_to(_SOURCES / name / "model.py")
+        _place(_SOURCES / name / "model.py", directory / name / "model.py")
     return directory
+
+
+def _place(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)

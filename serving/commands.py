@@ -36,7 +36,9 @@ class _Stop(Exception):
 @click.option("--micro-batch", "micro_batch_frames", type=click.IntRange(1, 256), help="Most frames computed at a time.")
 @click.option("--streams", type=click.IntRange(0, 1024), help="Micro-batches side by side; 0: as the model says.")
 @click.option("--threads", type=click.IntRange(0, 4096), help="Processor threads of the encoder; 0: all cores.")
-@click.option("--drain-timeout", "drain_timeout_s", type=click.FloatRange(min=0), help="Seconds for requests in flight at a stop.")
+@click.option(
+    "--drain-timeout", "drain_timeout_s", type=click.FloatRange(min=0), help="Seconds for requests in flight at a stop."
+)
 @click.option("-v", "--verbose", count=True, help="Triton's own log, up to -vvv.")
 def serve(verbose: int, **given: object) -> None:
     """Start the embedded Triton server and keep it running.
@@ -46,8 +48,9 @@ def serve(verbose: int, **given: object) -> None:
     """
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
-        settings = ServingSettings(
-            **{name: value for name, value in given.items() if value is not None}, verbose=max(0, verbose - 1)  # type: ignore[arg-type]
+        # click hands over what was given; pydantic checks it.
+        settings = ServingSettings.model_validate(
+            {name: value for name, value in given.items() if value is not None} | {"verbose": max(0, verbose - 1)}
         )
     except ValidationError as error:
         click.echo(f"unmask serve: {error}", err=True)
@@ -61,7 +64,9 @@ def serve(verbose: int, **given: object) -> None:
     signal.signal(signal.SIGINT, stop)
     try:
         server.start()
-        click.echo(f"ready: profile {server.profile}, gRPC {server.grpc_url}, HTTP {server.http_url}, metrics {server.metrics_url}")
+        click.echo(
+            f"ready: profile {server.profile}, gRPC {server.grpc_url}, HTTP {server.http_url}, metrics {server.metrics_url}"
+        )
         code = server.wait()
         click.echo(f"unmask serve: Triton ended by itself with code {code}", err=True)
         sys.exit(EXIT_SERVER)

@@ -1,14 +1,14 @@
 """What can go wrong between `unmask serve` and a ready server.
 
-    ServingError
-    ├── TritonMissing        the wheel with the server's binary, or an engine, is not installed
-    ├── RepositoryError      the model repository is not there or is incomplete
-    ├── ProfileUnavailable   the profile that was asked for cannot run on this machine
-    ├── PortInUse            somebody else listens on the port
-    ├── StartFailed          the server ended, or a model did not load
-    │   └── ProfileMismatch  the server is up, but a model does not run the profile that was asked for
-    ├── StartTimeout         not ready within the start timeout
-    └── BackendConfigError   a model's configuration has a value that the backend does not take
+ServingError
+├── TritonMissing        the wheel with the server's binary, or an engine, is not installed
+├── RepositoryError      the model repository is not there or is incomplete
+├── ProfileUnavailable   the profile that was asked for cannot run on this machine
+├── PortInUse            somebody else listens on the port
+├── StartFailed          the server ended, or a model did not load
+│   └── ProfileMismatch  the server is up, but a model does not run the profile that was asked for
+├── StartTimeout         not ready within the start timeout
+└── BackendConfigError   a model's configuration has a value that the backend does not take
 """
 
 

@@ -73,7 +73,7 @@ def supervise(command: list[str], *, shm_prefix: str, grace_s: float, run_dir: P
     # A signal to the guard means the same as a closed pipe. The handler only wakes the loop below.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os.write(stop_write, b"x"))
-    server = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_die_with_guard)  # noqa: PLW1509
+    server = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_die_with_guard)
     try:
         exit_fd = os.pidfd_open(server.pid)
         readable, _, _ = select.select([sys.stdin.fileno(), stop_read, exit_fd], [], [])
@@ -101,9 +101,7 @@ def main() -> None:
     parser.add_argument("--run-dir", type=Path, required=True)
     parser.add_argument("command", nargs="+")
     arguments = parser.parse_args()
-    code = supervise(
-        arguments.command, shm_prefix=arguments.shm_prefix, grace_s=arguments.grace_s, run_dir=arguments.run_dir
-    )
+    code = supervise(arguments.command, shm_prefix=arguments.shm_prefix, grace_s=arguments.grace_s, run_dir=arguments.run_dir)
     # A server ended by a signal has a negative code; shells write that as 128 + number.
     sys.exit(code if code >= 0 else 128 - code)
 

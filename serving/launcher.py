@@ -59,7 +59,7 @@ class EmbeddedTriton:
     @property
     def _client_host(self) -> str:
         # A client on this machine cannot connect to "any address".
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.settings.host, self.settings.host)  # noqa: S104
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.settings.host, self.settings.host)
         return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
     def pids(self) -> list[int]:
@@ -86,7 +86,7 @@ class EmbeddedTriton:
             raise RuntimeError("this server was started already")
         settings = self.settings
         runtime = find_runtime()
-        _check_libpython(runtime)
+        check_libpython(runtime)
         self.profile = pick(settings.profile)
         check_repository(settings.model_repository)
         self._ports = reserve(
@@ -98,7 +98,15 @@ class EmbeddedTriton:
         command = self._command(runtime, backends, shm_prefix)
         self._guard = subprocess.Popen(
             [
-                *(sys.executable, "-m", "serving.guard", "--shm-prefix", shm_prefix, "--grace-s", str(settings.drain_timeout_s + 5)),
+                *(
+                    sys.executable,
+                    "-m",
+                    "serving.guard",
+                    "--shm-prefix",
+                    shm_prefix,
+                    "--grace-s",
+                    str(settings.drain_timeout_s + 5),
+                ),
                 *("--run-dir", str(run_dir), "--", *command),
             ],
             stdin=subprocess.PIPE,
@@ -128,7 +136,6 @@ class EmbeddedTriton:
             "backend-directory": backends,
             "model-control-mode": "explicit",
             "load-model": "*",
-            "disable-auto-complete-config": "true",
             "exit-on-error": "true",
             "exit-timeout-secs": max(1, round(settings.drain_timeout_s)),
             "http-address": settings.host,
@@ -149,6 +156,7 @@ class EmbeddedTriton:
         }
         return [
             str(runtime.binary),
+            "--disable-auto-complete-config",
             *(f"--{name}={value}" for name, value in options.items()),
             *(f"--backend-config=python,{name}={value}" for name, value in python_options.items()),
         ]
@@ -226,10 +234,12 @@ def check_repository(repository: Path) -> None:
         raise RepositoryError(f"the model repository {repository} holds no model (no */config.pbtxt); {_REPOSITORY_REMEDY}")
     unbuilt = sorted(model.name for model in models if not any(part.name.isdecimal() for part in model.iterdir()))
     if unbuilt:
-        raise RepositoryError(f"the models {', '.join(unbuilt)} in {repository} are not built (no version folder); {_REPOSITORY_REMEDY}")
+        raise RepositoryError(
+            f"the models {', '.join(unbuilt)} in {repository} are not built (no version folder); {_REPOSITORY_REMEDY}"
+        )
 
 
-def _check_libpython(runtime: TritonRuntime) -> None:
+def check_libpython(runtime: TritonRuntime) -> None:
     """The stub links libpython, which a Python built without --enable-shared does not bring.
 
     Raises:

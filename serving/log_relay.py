@@ -10,7 +10,9 @@ logger = logging.getLogger("unmask.triton")
 
 _LEVELS = {"I": logging.INFO, "W": logging.WARNING, "E": logging.ERROR, "F": logging.CRITICAL}
 # Triton's default format: level letter, month and day, time, process id, source position, message.
-_LINE = re.compile(r"^([IWEF])\d{4} \d{2}:\d{2}:\d{2}\.\d+ \d+ [\w.]+:\d+\] (.*)$")
+_LINE = re.compile(r"^([IWEF])\d{4} \d{2}:\d{2}:\d{2}\.\d+ \d+ [\w.]+:\d+\] ?(.*)$")
+# What Triton says at error level on every machine without a GPU.
+_HARMLESS = ("CudaDriverHelper has not been initialized", "Unable to allocate pinned system memory")
 KEPT_LINES = 400
 
 
@@ -31,6 +33,8 @@ class LogRelay(threading.Thread):
                 continue
             if match := _LINE.match(text):
                 level, text = _LEVELS[match.group(1)], match.group(2).strip('"')
+            if text.startswith(_HARMLESS):
+                level = logging.DEBUG
             self._lines.append((level, text))
             logger.log(level, "%s", text)
 

@@ -6,9 +6,13 @@ parts, as many as a multiple of the streams, leave no stream idle at the end.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+
+MIN_FRAMES = 2
+"""Below it a micro-batch costs as much as one frame more in its neighbour."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +27,13 @@ class Piece:
 def split_evenly(total: int, *, limit: int, streams: int) -> list[tuple[int, int]]:
     """Half-open ranges that cover ``total`` frames, none longer than ``limit``, their lengths at most one apart.
 
-    Batches that fit into one part stay whole; longer ones become a multiple of ``streams`` parts.
+    Their number is a multiple of ``streams``, except where that would leave less than ``MIN_FRAMES`` in a part.
     """
-    if total <= limit:
-        return [(0, total)] if total else []
     parts = -(-total // limit)
     parts = -(-parts // streams) * streams
-    edges = [total * part // parts for part in range(parts + 1)]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    parts = max(-(-total // limit), min(parts, total // MIN_FRAMES), min(total, 1))
+    edges = [total * part // parts for part in range(parts + 1)] if parts else [0]
+    return list(pairwise(edges))
 
 
 def cut(lengths: Sequence[int], *, limit: int, streams: int) -> Iterator[list[Piece]]:

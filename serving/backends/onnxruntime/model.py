@@ -38,8 +38,8 @@ class TritonPythonModel:
         self.outputs = [tensor.name for tensor in model.outputs]
         check_tensors(
             model,
-            inputs={value.name for value in self.session.get_inputs()},
-            outputs={value.name for value in self.session.get_outputs()},
+            inputs=[{value.name} for value in self.session.get_inputs()],
+            outputs=[{value.name} for value in self.session.get_outputs()],
         )
 
     def execute(self, requests: list[Any]) -> list[Any]:
@@ -50,9 +50,7 @@ class TritonPythonModel:
         else:
             results = self._run_batched(arrays)
         return [
-            pb_utils.InferenceResponse(
-                [pb_utils.Tensor(name, value) for name, value in zip(self.outputs, values, strict=True)]
-            )
+            pb_utils.InferenceResponse([pb_utils.Tensor(name, value) for name, value in zip(self.outputs, values, strict=True)])
             for values in results
         ]
 

@@ -23,20 +23,21 @@ class TritonPythonModel:
         self.input = model.inputs[0].name
         check_tensors(
             model,
-            inputs={name for port in compiled.inputs for name in port.names},
-            outputs={name for port in compiled.outputs for name in port.names},
+            inputs=[port.names for port in compiled.inputs],
+            outputs=[port.names for port in compiled.outputs],
         )
-        self.outputs = [(tensor.name, compiled.output(tensor.name).index) for tensor in model.outputs]
+        # A port's own `index` counts within its node; results are fetched by position among the graph's outputs.
+        positions = {name: position for position, port in enumerate(compiled.outputs) for name in port.names}
+        self.outputs = [(tensor.name, positions[tensor.name]) for tensor in model.outputs]
         self.streams = int(compiled.get_property("NUM_STREAMS"))
         # One request more than streams keeps a stream fed while the callback of another one runs.
         self.queue = ov.AsyncInferQueue(compiled, self.streams + 1 if self.batching else 1)
         self.request = compiled.create_infer_request()
-        self.failure: Exception | None = None
         if self.batching:
             self.limit = micro_batch_frames()
             self.queue.set_callback(self._collect)
             port = compiled.input(self.input)
-            frame = [dim.get_length() for dim in port.partial_shape][1:] if port.partial_shape.rank.is_static else []
+            frame = _row_shape(port)
             for length in range(1, self.limit + 1):
                 for _ in range(self.streams):
                     self.queue.start_async([np.zeros((length, *frame), port.element_type.to_dtype())], None)
@@ -69,7 +70,7 @@ class TritonPythonModel:
 
     def _allocate(self, index: int, arrays: list[Any]) -> list[Any]:
         port = self.request.model_outputs[index]
-        row = [dim.get_length() for dim in port.partial_shape][1:]
+        row = _row_shape(port)
         return [np.empty((len(array), *row), port.element_type.to_dtype()) for array in arrays]
 
     def _run_whole(self, array: Any) -> Any:
@@ -81,3 +82,8 @@ class TritonPythonModel:
     def finalize(self) -> None:
         """Waits for what is still being computed."""
         self.queue.wait_all()
+
+
+def _row_shape(port: Any) -> list[int]:
+    """Dimensions after the first, which is the dynamic number of frames."""
+    return [dimension.get_length() for dimension in list(port.partial_shape)[1:]]

@@ -1,0 +1,122 @@
+"""``config.pbtxt`` and ``configs/{cpu,gpu}.pbtxt`` of the three models of a detector, as Triton's own protobuf."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from client.model_info import ModelInfo
+from export.graphs import FEATURES_NAME, FILES, FRAMES, HEAD_OUTPUTS
+from export.resnext import FEATURES
+
+ProfileName = Literal["reference", "cpu", "gpu"]
+PROFILES: tuple[ProfileName, ...] = ("reference", "cpu", "gpu")
+GPU_WARM_UP_FRAMES = (1, 16, 60, 100, 256)
+ENGINE_CACHE = "/var/cache/unmask/tensorrt"
+"""Where the ``gpu`` profile keeps built engines; docker-compose.yml mounts a volume there."""
+_HEADER = "# Written by `unmask export`; change the code that writes it (export/model_configs.py), not this file.\n"
+
+
+def encoder_config(name: str, info: ModelInfo, profile: ProfileName) -> Any:
+    """ResNeXt-50: the batch axis is the frame axis, so the dynamic batcher merges frames of several clips."""
+    config = _model(name, profile, max_batch_size=info.max_frames)
+    shape = (info.image_size_px, info.image_size_px, 3)
+    config.input.add(name=FRAMES, data_type="TYPE_UINT8", dims=shape)
+    config.output.add(name=FEATURES_NAME, data_type="TYPE_FP32", dims=(FEATURES,))
+    # No delay: a batch forms while the one before it computes, and an idle server answers at once.
+    config.dynamic_batching.max_queue_delay_microseconds = 0
+    if profile == "gpu":
+        _add_tensorrt(config, FRAMES, shape, limit=info.max_frames)
+        for frames in GPU_WARM_UP_FRAMES:
+            _add_warm_up(config, FRAMES, "TYPE_UINT8", shape, batch=min(frames, info.max_frames))
+    return config
+
+
+def head_config(name: str, info: ModelInfo, profile: ProfileName) -> Any:
+    """The head: one clip a request; the graph adds the batch axis itself."""
+    config = _model(name, profile, max_batch_size=0)
+    config.input.add(name=FEATURES_NAME, data_type="TYPE_FP32", dims=(-1, FEATURES))
+    _add_head_outputs(config)
+    if profile == "gpu":
+        # CUDA, not TensorRT: an LSTM of dynamic length runs in cuDNN, and TensorRT would build an engine a length.
+        config.optimization.execution_accelerators.gpu_execution_accelerator.add(name="cuda")
+        for frames in GPU_WARM_UP_FRAMES:
+            _add_warm_up(config, FEATURES_NAME, "TYPE_FP32", (min(frames, info.max_frames), FEATURES), batch=0)
+    return config
+
+
+def ensemble_config(name: str, info: ModelInfo, profile: ProfileName, *, encoder: str, head: str) -> Any:
+    """Encoder -> head, with the detector's facts as parameters."""
+    config = model_config_pb2.ModelConfig(name=name, platform="ensemble", max_batch_size=0)
+    _add_parameters(config, {"profile": profile, **info.to_parameters()})
+    config.input.add(name=FRAMES, data_type="TYPE_UINT8", dims=(-1, info.image_size_px, info.image_size_px, 3))
+    _add_head_outputs(config)
+    first = config.ensemble_scheduling.step.add(model_name=encoder, model_version=-1)
+    first.input_map[FRAMES] = FRAMES
+    first.output_map[FEATURES_NAME] = FEATURES_NAME
+    second = config.ensemble_scheduling.step.add(model_name=head, model_version=-1)
+    second.input_map[FEATURES_NAME] = FEATURES_NAME
+    for output in HEAD_OUTPUTS:
+        second.output_map[output] = output
+    return config
+
+
+def to_text(config: Any) -> str:
+    """Protobuf text, with maps in a fixed order so that the same detector gives the same file."""
+    return _HEADER + text_format.MessageToString(config, use_short_repeated_primitives=True)
+
+
+def from_text(text: str) -> Any:
+    """Parses ``config.pbtxt``; raises ``google.protobuf.text_format.ParseError`` on an unknown field."""
+    return text_format.Parse(text, model_config_pb2.ModelConfig())
+
+
+def _model(name: str, profile: ProfileName, *, max_batch_size: int) -> Any:
+    config = model_config_pb2.ModelConfig(name=name, max_batch_size=max_batch_size)
+    config.backend = "openvino" if profile == "cpu" else "onnxruntime"
+    config.default_model_filename = FILES["fp16" if profile == "gpu" else "fp32"]
+    parameters = {"profile": profile, "precision": {"reference": "fp32", "cpu": "bf16", "gpu": "fp16"}[profile]}
+    if profile == "cpu":
+        # Keys of the C++ openvino backend. One stream a core or so for the encoder; the head is one short recurrence.
+        parameters |= {"HINT_BF16": "YES", "PERFORMANCE_HINT": "THROUGHPUT" if max_batch_size else "LATENCY"}
+    _add_parameters(config, parameters)
+    config.instance_group.add(kind="KIND_GPU" if profile == "gpu" else "KIND_CPU", count=1)
+    return config
+
+
+def _add_parameters(config: Any, parameters: Mapping[str, str]) -> None:
+    for key, value in parameters.items():
+        config.parameters[key].string_value = value
+
+
+def _add_head_outputs(config: Any) -> None:
+    for output, dims in zip(HEAD_OUTPUTS, ((1,), (-1,), (-1, 2)), strict=True):
+        config.output.add(name=output, data_type="TYPE_FP32", dims=dims)
+
+
+def _add_tensorrt(config: Any, tensor: str, shape: tuple[int, ...], *, limit: int) -> None:
+    """TensorRT with one profile over all lengths: without it each new length would build an engine, in minutes.
+
+    The graph itself is FP16: TensorRT 11 has no builder flag for it.
+    """
+    accelerator = config.optimization.execution_accelerators.gpu_execution_accelerator.add(name="tensorrt")
+    size = "x".join(str(length) for length in shape)
+    parameters = {
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": ENGINE_CACHE,
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": ENGINE_CACHE,
+        "trt_profile_min_shapes": f"{tensor}:1x{size}",
+        "trt_profile_opt_shapes": f"{tensor}:{min(64, limit)}x{size}",
+        "trt_profile_max_shapes": f"{tensor}:{limit}x{size}",
+    }
+    for key, value in parameters.items():
+        accelerator.parameters[key] = value
+
+
+def _add_warm_up(config: Any, tensor: str, data_type: str, dims: tuple[int, ...], *, batch: int) -> None:
+    warm_up = config.model_warmup.add(name=f"T{batch or dims[0]}", batch_size=batch)
+    warm_up.inputs[tensor].data_type = model_config_pb2.DataType.Value(data_type)
+    warm_up.inputs[tensor].dims.extend(dims)
+    warm_up.inputs[tensor].zero_data = True

@@ -1,0 +1,53 @@
+"""What several areas' tests share: the built model repository, running servers, real clips."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from serving import EmbeddedTriton, ServingSettings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The checkout's model repository, built."""
+    path = ROOT / "model_repository"
+    if not (path / "frame_encoder" / "1" / "model.onnx").exists():
+        from export.default_detector import untrained_detector
+        from export.repository import write_detector
+
+        write_detector(*untrained_detector(), path)
+    return path
+
+
+def free_port_settings(repository: Path, **settings: object) -> ServingSettings:
+    """Settings for a server on free ports."""
+    return ServingSettings(model_repository=repository, grpc_port=0, http_port=0, metrics_port=0, **settings)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session")
+def triton(repository: Path) -> Iterator[EmbeddedTriton]:
+    """A running server, profile ``reference`` (fp32)."""
+    with EmbeddedTriton(free_port_settings(repository, profile="reference")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def triton_cpu(repository: Path) -> Iterator[EmbeddedTriton]:
+    """A running server, profile ``cpu`` (OpenVINO)."""
+    with EmbeddedTriton(free_port_settings(repository, profile="cpu")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def media() -> Path:
+    """Folder with real clips (``cases/``, ``real/``), from UNMASK_MEDIA or beside the checkout."""
+    path = Path(os.environ.get("UNMASK_MEDIA", ROOT.parent / "shared" / "media"))
+    if not path.is_dir():
+        pytest.skip(
+            "no real clips here: set UNMASK_MEDIA to a folder with cases/ and real/; the made clips cover the same paths"
+        )
+    return path
