@@ -1,7 +1,7 @@
 """What preprocessing hands on: face crops of one track with where and when they were seen, and the file's facts."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,7 +67,7 @@ class Clip:
         count = len(self.frames)
         if count == 0:
             raise ValueError("frames is empty; a clip has at least one frame")
-        arrays = {
+        arrays: dict[str, tuple[NDArray[Any], tuple[int, ...]]] = {
             "timestamps_s": (self.timestamps_s, (count,)),
             "frame_indices": (self.frame_indices, (count,)),
             "boxes_px": (self.boxes_px, (count, 4)),
