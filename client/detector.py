@@ -20,7 +20,7 @@ from client.served import ServedModelCache
 from client.settings import ClientSettings
 from client.transport import Deadline, InferAnswer, ModelStatistics, connect
 from client.verdict import ServedModel, Verdict
-from preprocess import Extraction
+from preprocess import Extraction, ExtractionOptions
 
 if TYPE_CHECKING:
     from preprocess import Preprocessor
@@ -148,7 +148,8 @@ class Detector:
                 f"frames is {count}; {self.detector} takes 1 to {info.max_frames} frames of a clip; ask for fewer"
             )
         extraction = self._preprocess().extract(
-            Path(path), frames=count, image_size_px=info.image_size_px, crop_margin=info.crop_margin
+            Path(path),
+            ExtractionOptions(frames=count, image_size_px=info.image_size_px, crop_margin=info.crop_margin),
         )
         hash_started = time.perf_counter()
         digest = _sha256(extraction.source.path)

@@ -3,6 +3,7 @@
 import unicodedata
 
 from client.verdict import Label, Reason, ServedModel, Verdict
+from preprocess import REASONS
 
 _HEADLINES: dict[Label, str] = {
     "FAKE": "Signs of face manipulation found",
@@ -18,15 +19,6 @@ _REASONS: dict[Reason, str] = {
     "no_usable_face": "Faces were seen, but none clearly enough to be judged.",
     "too_few_frames": "No person was seen in enough frames to be judged.",
     "untrained_model": "The detector was never trained, so its scores mean nothing. They are shown for technical checks only.",
-}
-_DROPPED = {
-    "no_face": "no face found",
-    "face_too_small": "face too small",
-    "face_too_blurry": "face too blurry",
-    "face_too_dark": "face too dark",
-    "short_track": "person seen too briefly",
-    "track_limit": "more people than are followed",
-    "other_track": "belongs to another person",
 }
 _SEMANTICS = {
     "sequence": "reads the frames in order; the score of a frame is that of the clip up to and with it",
@@ -89,7 +81,7 @@ def reason(code: Reason | None) -> str:
 
 def dropped(code: str) -> str:
     """Why a frame is in no clip; codes that are new are shown as they are."""
-    return _DROPPED.get(code, code.replace("_", " "))
+    return REASONS.get(code, code.replace("_", " "))
 
 
 def semantics(model: ServedModel) -> str:
