@@ -147,7 +147,10 @@ class Detector:
             raise InvalidFrames(
                 f"frames is {count}; {self.detector} takes 1 to {info.max_frames} frames of a clip; ask for fewer"
             )
-        extraction = self._preprocess().extract(
+        start_s = time.perf_counter()
+        preprocessor = self._preprocess()
+        start_s = time.perf_counter() - start_s
+        extraction = preprocessor.extract(
             Path(path),
             ExtractionOptions(frames=count, image_size_px=info.image_size_px, crop_margin=info.crop_margin),
         )
@@ -155,7 +158,12 @@ class Detector:
         digest = _sha256(extraction.source.path)
         hash_s = time.perf_counter() - hash_started
         verdict = self.detect_clips(extraction, frames_requested=count, source_sha256=digest)
-        stage_s = {**verdict.stage_s, "hash": round(hash_s, 6), "total": round(time.perf_counter() - started, 6)}
+        stage_s = {
+            "start": round(start_s, 6),
+            **verdict.stage_s,
+            "hash": round(hash_s, 6),
+            "total": round(time.perf_counter() - started, 6),
+        }
         verdict = replace(verdict, stage_s=stage_s)
         return Analysis(verdict=verdict, extraction=extraction)
 

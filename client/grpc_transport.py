@@ -1,5 +1,6 @@
 """KServe v2 over gRPC, with the messages of tritonclient and a request that is copied once on its way out."""
 
+import re
 from typing import Any
 
 import grpc
@@ -16,6 +17,12 @@ _SERVICE = "/inference.GRPCInferenceService/"
 _RAW_INPUT_TAG = bytes([7 << 3 | 2])
 """Protobuf key of ``ModelInferRequest.raw_input_contents``: field 7, length-delimited."""
 _UNLIMITED = 2**31 - 1
+_NEVER_CONNECTED = re.compile(r"failed to connect|errors? resolving|name resolution|handshake", re.IGNORECASE)
+_CONNECTION_BROKE = re.compile(
+    r"socket closed|stream removed|goaway|rst_stream|connection reset|broken pipe|recvmsg|sendmsg|endpoint clos|transport clos"
+    r"|connection (closed|timed out)|keepalive|channel (is )?clos",
+    re.IGNORECASE,
+)
 
 
 class GrpcTransport:
@@ -118,21 +125,26 @@ class GrpcTransport:
         details = error.details() or status.name
         if status is grpc.StatusCode.DEADLINE_EXCEEDED:
             return deadline.exceeded()
-        # The same statuses are made up locally for a broken connection; only the debug text says who spoke.
-        if "received from peer" in (error.debug_error_string() or "").lower():
-            if status is grpc.StatusCode.UNIMPLEMENTED:
-                return BadResponse(f"{self._url} speaks gRPC but is no inference server: {details}; check host and port")
-            failed = status in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DATA_LOSS)
-            unavailable = status in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
-            return from_server(self._url, detector, details, unavailable=unavailable, failed=failed)
-        if status is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        if status is grpc.StatusCode.UNIMPLEMENTED:
+            return BadResponse(f"{self._url} speaks gRPC but is no inference server: {details}; check host and port")
+        if status is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:
             return BadResponse(f"{self._url} answered more than UNMASK_CLIENT_MAX_RESPONSE_BYTES allows: {details}")
-        if "connect" in details.lower() or "resolution" in details.lower() or "handshake" in details.lower():
+        # gRPC makes up UNAVAILABLE and INTERNAL itself for a broken connection, and servers send them too: only the text
+        # tells who spoke.
+        if _NEVER_CONNECTED.search(details):
             return Unreachable(
                 f"no server can be reached at {self._url} ({details}); start one with `unmask serve`, "
                 "or check host, port (gRPC: 8001), TLS and firewall"
             )
-        return ConnectionLost(f"{self._url} went away in mid-request ({details}); see the server's log, then send it again")
+        if status is grpc.StatusCode.CANCELLED or _CONNECTION_BROKE.search(details):
+            return ConnectionLost(f"{self._url} went away in mid-request ({details}); see the server's log, then send it again")
+        return from_server(
+            self._url,
+            detector,
+            details,
+            unavailable=status in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED),
+            failed=status in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DATA_LOSS),
+        )
 
 
 def _encode(detector: str, frames: NDArray[np.uint8]) -> bytes:
