@@ -1,5 +1,50 @@
-"""Clip -> Triton request -> verdict, and the reports made of it."""
+"""Clip -> Triton request -> verdict, and the reports made of it.
+
+Public names are imported on first use: ``client.model_info`` is read by parts that need no gRPC.
+"""
+
+from typing import TYPE_CHECKING, Any
 
 from client.model_info import ModelInfo, ModelInfoError, Semantics
 
-__all__ = ["ModelInfo", "ModelInfoError", "Semantics"]
+if TYPE_CHECKING:
+    from client.detector import Analysis, Detector
+    from client.endpoint import TlsOptions
+    from client.errors import ClientError
+    from client.judge import Scores
+    from client.settings import ClientSettings
+    from client.verdict import ServedModel, Verdict
+
+__all__ = [
+    "Analysis",
+    "ClientError",
+    "ClientSettings",
+    "Detector",
+    "ModelInfo",
+    "ModelInfoError",
+    "Scores",
+    "Semantics",
+    "ServedModel",
+    "TlsOptions",
+    "Verdict",
+]
+
+_HOMES = {
+    "Analysis": "client.detector",
+    "ClientError": "client.errors",
+    "ClientSettings": "client.settings",
+    "Detector": "client.detector",
+    "Scores": "client.judge",
+    "ServedModel": "client.verdict",
+    "TlsOptions": "client.endpoint",
+    "Verdict": "client.verdict",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name on first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'client' has no attribute {name!r}; it has {', '.join(__all__)}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,8 +1,8 @@
 """Stands between the launcher and Triton, so that nothing is left behind however the launcher ends.
 
-Run as ``python -m serving.guard --shm-prefix P --grace-s N --run-dir D -- COMMAND...`` with a pipe as standard input: the
-launcher holds its other end, and its closing (a stop, a crash, kill -9 alike) makes the guard stop the server: SIGTERM, which
-drains, then SIGKILL after the grace. As a child subreaper (prctl(2)) it inherits the Python backend's workers when Triton
+Run as ``python -m serving.guard --shm-prefix P --drain-s N --http-url U --run-dir D -- COMMAND...`` with a pipe as standard input:
+the launcher holds its other end, and its closing (a stop, a crash, kill -9 alike) makes the guard stop the server: it drains
+it, then ends it. As a child subreaper (prctl(2)) it inherits the Python backend's workers when Triton
 is killed, ends them, and removes the shared-memory segments and the run directory. If the guard itself is killed, the kernel sends
 Triton SIGTERM (PR_SET_PDEATHSIG) and Triton cleans up after itself.
 
@@ -20,6 +20,8 @@ import sys
 import time
 from pathlib import Path
 
+KILL_AFTER_S = 5.0
+"""How long a server may take to end after its requests had their time."""
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -36,7 +38,7 @@ def _children() -> list[int]:
     return [int(pid) for pid in text.split()]
 
 
-def end_children(grace_s: float = 2.0) -> None:
+def end_children(grace_s: float = 0.5) -> None:
     """Ends every child that is left: SIGTERM, then SIGKILL, and reaps them."""
     deadline = time.monotonic() + grace_s
     while children := _children():
@@ -66,8 +68,8 @@ def remove_segments(prefix: str) -> None:
         segment.unlink(missing_ok=True)
 
 
-def supervise(command: list[str], *, shm_prefix: str, grace_s: float, run_dir: Path) -> int:
-    """Runs the server until it ends or the launcher does; returns the server's exit code."""
+def supervise(command: list[str], *, shm_prefix: str, drain_s: float, http_url: str, run_dir: Path) -> int:
+    """Runs the server until it ends or the launcher does; returns the server's exit code, or 0 where it was stopped."""
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     stop_read, stop_write = os.pipe()
     # A signal to the guard means the same as a closed pipe. The handler only wakes the loop below.
@@ -78,11 +80,19 @@ def supervise(command: list[str], *, shm_prefix: str, grace_s: float, run_dir: P
         exit_fd = os.pidfd_open(server.pid)
         readable, _, _ = select.select([sys.stdin.fileno(), stop_read, exit_fd], [], [])
         if exit_fd not in readable:
-            server.terminate()
-            try:
-                server.wait(timeout=grace_s)
-            except subprocess.TimeoutExpired:
+            from serving.readiness import drain  # urllib costs the start of every server 30 ms
+
+            # Once drained there is nothing that a slow end would save, and Triton's own takes two to three seconds.
+            if drain_s == 0 or drain(http_url, drain_s):
                 server.kill()
+            else:
+                server.terminate()
+                try:
+                    server.wait(timeout=drain_s + KILL_AFTER_S)
+                except subprocess.TimeoutExpired:
+                    server.kill()
+            server.wait()
+            return 0
         return server.wait()
     finally:
         if server.poll() is None:
@@ -97,11 +107,18 @@ def main() -> None:
     """Entry point of ``python -m serving.guard``."""
     parser = argparse.ArgumentParser(prog="python -m serving.guard")
     parser.add_argument("--shm-prefix", required=True)
-    parser.add_argument("--grace-s", type=float, required=True)
+    parser.add_argument("--drain-s", type=float, required=True)
+    parser.add_argument("--http-url", required=True)
     parser.add_argument("--run-dir", type=Path, required=True)
     parser.add_argument("command", nargs="+")
     arguments = parser.parse_args()
-    code = supervise(arguments.command, shm_prefix=arguments.shm_prefix, grace_s=arguments.grace_s, run_dir=arguments.run_dir)
+    code = supervise(
+        arguments.command,
+        shm_prefix=arguments.shm_prefix,
+        drain_s=arguments.drain_s,
+        http_url=arguments.http_url,
+        run_dir=arguments.run_dir,
+    )
     # A server ended by a signal has a negative code; shells write that as 128 + number.
     sys.exit(code if code >= 0 else 128 - code)
 

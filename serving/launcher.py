@@ -3,6 +3,7 @@
 import ctypes
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -40,6 +41,7 @@ class EmbeddedTriton:
         self._ports: dict[str, int] = {}
         self._guard: subprocess.Popen[str] | None = None
         self._relay: LogRelay | None = None
+        self._run_dir: Path | None = None
 
     @property
     def grpc_url(self) -> str:
@@ -93,7 +95,7 @@ class EmbeddedTriton:
             settings.host, {"grpc": settings.grpc_port, "http": settings.http_port, "metrics": settings.metrics_port}
         )
         shm_prefix = f"unmask_{os.getpid()}_{secrets.token_hex(3)}_"
-        run_dir = Path(tempfile.mkdtemp(prefix="unmask-triton-"))
+        self._run_dir = run_dir = Path(tempfile.mkdtemp(prefix="unmask-triton-"))
         backends = lay_out(run_dir / "backends", runtime)
         command = self._command(runtime, backends, shm_prefix)
         self._guard = subprocess.Popen(
@@ -104,10 +106,10 @@ class EmbeddedTriton:
                     "serving.guard",
                     "--shm-prefix",
                     shm_prefix,
-                    "--grace-s",
-                    str(settings.drain_timeout_s + 5),
+                    "--drain-s",
+                    str(settings.drain_timeout_s),
                 ),
-                *("--run-dir", str(run_dir), "--", *command),
+                *("--http-url", self.http_url, "--run-dir", str(run_dir), "--", *command),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -204,7 +206,7 @@ class EmbeddedTriton:
         assert guard.stdin is not None
         guard.stdin.close()
         try:
-            guard.wait(timeout=self.settings.drain_timeout_s + 15)
+            guard.wait(timeout=2 * self.settings.drain_timeout_s + 15)
         except subprocess.TimeoutExpired:
             guard.kill()
             guard.wait()
@@ -213,6 +215,9 @@ class EmbeddedTriton:
         if guard.stdout is not None:
             guard.stdout.close()
         self._guard = None
+        if self._run_dir is not None:
+            # The guard removes it, unless the guard was killed.
+            shutil.rmtree(self._run_dir, ignore_errors=True)
 
     def __enter__(self) -> "EmbeddedTriton":
         return self.start()

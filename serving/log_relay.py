@@ -12,7 +12,12 @@ _LEVELS = {"I": logging.INFO, "W": logging.WARNING, "E": logging.ERROR, "F": log
 # Triton's default format: level letter, month and day, time, process id, source position, message.
 _LINE = re.compile(r"^([IWEF])\d{4} \d{2}:\d{2}:\d{2}\.\d+ \d+ [\w.]+:\d+\] ?(.*)$")
 # What Triton says at error level on every machine without a GPU.
-_HARMLESS = ("CudaDriverHelper has not been initialized", "Unable to allocate pinned system memory")
+_HARMLESS = (
+    "CudaDriverHelper has not been initialized",
+    "Unable to allocate pinned system memory",
+    "failed to allocate pinned system memory",
+    "unable to create stream for",
+)
 KEPT_LINES = 400
 
 

@@ -1,10 +1,11 @@
-"""Asks a Triton over HTTP whether every model is ready and runs the profile that was asked for.
+"""Talks to a Triton over HTTP about its models: are they ready, which profile do they run, and please take no more requests.
 
 Triton falls back to ``config.pbtxt`` without a word where ``configs/<profile>.pbtxt`` is missing, so readiness alone says little:
 every configuration carries a ``profile`` parameter, and the live one is read back.
 """
 
 import json
+import time
 import urllib.error
 import urllib.request
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from serving.errors import ProfileMismatch
 
 _CALL_TIMEOUT_S = 5.0
+_POLL_S = 0.05
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -62,3 +64,33 @@ def check_profile(http_url: str, profile: str) -> None:
             f"the profile {profile} was asked for, but {', '.join(wrong)}: configs/{profile}.pbtxt is missing or names another profile; "
             "build the repository again with `unmask export`"
         )
+
+
+def drain(http_url: str, timeout_s: float) -> bool:
+    """Takes every model out of service, ensembles first, and waits until the requests in flight are answered.
+
+    On SIGTERM alone, Triton closes the schedulers of the composing models at once, and an ensemble between two steps fails with
+    UNAVAILABLE. Unloading the ensembles first lets them finish; new requests are refused (NOT_FOUND: unknown model) all the while.
+
+    Returns:
+        True when nothing was left in flight, False when the timeout ended the wait or the server did not answer.
+    """
+    deadline = time.monotonic() + timeout_s
+    try:
+        ready = [model for model, state in loaded_models(http_url).items() if state == "READY"]
+        ensembles = [model for model in ready if "ensemble_scheduling" in live_config(http_url, model)]
+        others = [model for model in ready if model not in ensembles]
+        return all(_unload(http_url, models, deadline) for models in (ensembles, others))
+    except (urllib.error.URLError, ConnectionError, TimeoutError):
+        return False
+
+
+def _unload(http_url: str, models: list[str], deadline: float) -> bool:
+    for model in models:
+        _call(f"{http_url}/v2/repository/models/{model}/unload", method="POST")
+    while time.monotonic() < deadline:
+        states = loaded_models(http_url)
+        if not any(states.get(model) in ("READY", "UNLOADING") for model in models):
+            return True
+        time.sleep(_POLL_S)
+    return False
