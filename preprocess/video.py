@@ -28,7 +28,7 @@ from preprocess.errors import (
 from preprocess.guarded_file import GuardedFile
 from preprocess.media import Container
 from preprocess.packet_table import PacketTable
-from preprocess.random_access import is_random_access
+from preprocess.random_access import is_disposable, is_random_access
 from preprocess.settings import PreprocessSettings
 
 if TYPE_CHECKING:
@@ -297,9 +297,12 @@ class VideoReader:
                 yield from self._decode(packet)
             yield from self._decode(None)
             return
+        wanted = set(wanted_pts.tolist())
+        extradata = self._stream.codec_context.extradata
         for start, end in table.runs(wanted_pts):
             for packet in self._packets_between(table, start, end):
-                yield from self._decode(packet)
+                if packet.pts in wanted or not is_disposable(self.codec, packet, extradata):
+                    yield from self._decode(packet)
             yield from self._decode(None)
             self._stream.codec_context.flush_buffers()
 
