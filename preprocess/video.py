@@ -86,7 +86,8 @@ class VideoReader:
         self._settings = settings
         self._deadline = deadline
         self._threads = settings.decoder_threads or min(8, len(os.sched_getaffinity(0)))
-        self._decoded = 0
+        self.decoded_frames = 0
+        """Frames that the decoder has given so far."""
         self._at = 0
         self._container, self._stream = self._open()
         try:
@@ -345,8 +346,8 @@ class VideoReader:
             return
         for frame in frames:
             self._deadline.check()
-            self._decoded += 1
-            if self._decoded > self._settings.max_decoded_frames:
+            self.decoded_frames += 1
+            if self.decoded_frames > self._settings.max_decoded_frames:
                 raise TooManyFramesError(
                     f"{self._name} needs more than {self._settings.max_decoded_frames} frames decoded; raise "
                     "UNMASK_PREPROCESS_MAX_DECODED_FRAMES or look at a shorter span"
