@@ -73,7 +73,9 @@ def test_dark_and_tiny_and_cut_off(cases: dict[str, Extraction | PreprocessError
 
 
 def test_real_people_have_one_dominant_track(media: Path, preprocessor: Preprocessor) -> None:
-    results = dict(preprocessor.extract_all(sorted((media / "real").iterdir()), OPTIONS))
+    # Fewer frames than the 60 of the documented figures, for the sake of time; gaps between them are harder to bridge.
+    fewer = ExtractionOptions(image_size_px=112, crop_margin=1.3, frames=20)
+    results = dict(preprocessor.extract_all(sorted((media / "real").iterdir()), fewer))
     lacking = [
         path.name
         for path, result in results.items()
