@@ -236,18 +236,14 @@ class Detector:
                 raise BadResponse(f"{self.url} answered without {name}; {self.detector!r} is no detector of this contract")
             values = answer.outputs[name]
             if values.shape != shape:
-                raise BadResponse(
-                    f"{self.url} answered {name} with shape {values.shape}; with {count} frames it must be {shape}"
-                )
+                raise BadResponse(f"{self.url} answered {name} with shape {values.shape}; for {count} frames it is {shape}")
             if not np.isfinite(values).all():
                 raise BadResponse(
                     f"{self.url} answered {name} with {values[~np.isfinite(values)][0]}; every value must be finite; "
                     "the weights or their precision are broken, export them again"
                 )
             if name != "FRAME_LOGITS" and (values.min() < -_ROUNDING or values.max() > 1 + _ROUNDING):
-                raise BadResponse(
-                    f"{self.url} answered {name} from {values.min()} to {values.max()}; probabilities are in [0, 1]"
-                )
+                raise BadResponse(f"{self.url} answered {name} in [{values.min()}, {values.max()}]; it must be in [0, 1]")
         return Scores(
             score=min(1.0, max(0.0, float(answer.outputs["CLIP_PROBABILITY"][0]))),
             frame_scores=np.clip(answer.outputs["FRAME_PROBABILITIES"], 0.0, 1.0),
