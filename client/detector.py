@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_DETECTOR = "deepfake_detector"
 _STATISTICS_S = 2.0
+_STATISTICS_TRIES = 4
+_STATISTICS_PAUSE_S = 0.002
 _ROUNDING = 1e-6
 """How far outside [0, 1] a probability may lie by rounding alone."""
 
@@ -189,8 +191,8 @@ class Detector:
                 scores[clip.track_id] = self.infer_frames(clip.frames)
                 model = scores[clip.track_id].model
         stage_s["request"] = sum(item.request_s for item in scores.values())
-        if scores:
-            stage_s.update(_server_stages(before, self._statistics(), self.detector, len(scores)))
+        if scores and before:
+            stage_s.update(self._server_stages(before, len(scores)))
         stage_s["total"] = extraction.stage_s.get("total", 0.0) + time.perf_counter() - started
         return judge(
             extraction,
@@ -228,6 +230,15 @@ class Detector:
         except ServerError as error:
             logger.debug("no statistics: %s", error)
             return {}
+
+    def _server_stages(self, before: dict[str, ModelStatistics], requests: int) -> dict[str, float]:
+        # Triton counts a request a moment after it has sent the answer.
+        for _ in range(_STATISTICS_TRIES):
+            stages = _server_stages(before, self._statistics(), self.detector, requests)
+            if stages:
+                return stages
+            time.sleep(_STATISTICS_PAUSE_S)
+        return {}
 
     def _checked(self, answer: InferAnswer, count: int, model: ServedModel, request_s: float) -> Scores:
         shapes = {"CLIP_PROBABILITY": (1,), "FRAME_PROBABILITIES": (count,), "FRAME_LOGITS": (count, 2)}
