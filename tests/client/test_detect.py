@@ -54,7 +54,8 @@ def test_stages_add_up_to_the_wall_time(client: Detector, clips: dict[str, Path]
     client.detect(clips["one_face.mp4"], frames=6)
     stages = dict(client.detect(clips["one_face.mp4"], frames=6).stage_s)
     total = stages.pop("total")
-    assert stages["server_queue"] + stages["server_compute"] <= stages["request"]
+    assert stages["server_compute"] > 0.0
+    assert stages["server_queue"] > 0.0
     parts = sum(seconds for name, seconds in stages.items() if not name.startswith("server_"))
     assert parts <= total
 
