@@ -12,7 +12,6 @@ from serving import EmbeddedTriton
 from tests.client.misbehaving import write_repository
 from tests.conftest import free_port_settings
 
-
 PATIENCE_S = 240.0
 
 
