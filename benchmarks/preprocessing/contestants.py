@@ -30,8 +30,28 @@ def reader(clip: Path, settings: PreprocessSettings) -> Iterator[VideoReader]:
             yield opened
 
 
-def decode_alone(clip: Path, options: ExtractionOptions, settings: PreprocessSettings) -> int:
-    """The decoder delivers the sampled frames as RGB, one after the other, and nothing is done with them."""
+def decode_pyav(clip: Path, options: ExtractionOptions) -> int:
+    """PyAV's FFmpeg delivers the sampled frames as RGB and nothing is done with them: every frame is decoded in order."""
+    import av
+
+    with av.open(str(clip)) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        total = stream.frames or sum(1 for packet in container.demux(stream) if packet.size)
+        container.seek(0)
+        wanted = set(plan_samples(np.arange(total, dtype=np.float64), options).indices.tolist())
+        count = 0
+        for index, frame in enumerate(container.decode(stream)):
+            if index in wanted:
+                frame.to_ndarray(format="rgb24", threads=1)
+                count += 1
+            if index == max(wanted):
+                break
+    return count
+
+
+def decode_reader(clip: Path, options: ExtractionOptions, settings: PreprocessSettings) -> int:
+    """The project's own reader delivers them, leaving out what no sampled frame depends on."""
     count = 0
     with reader(clip, settings) as opened:
         for frame in opened.frames(plan_samples(opened.timestamps_s, options).indices):
