@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from client.connect import connect
 from client.endpoint import TlsOptions, parse_url
 from client.errors import BadResponse, InvalidFrames, InvalidOption, ServerError
 from client.judge import Scores, judge
 from client.model_info import ModelInfo
 from client.served import ServedModelCache
 from client.settings import ClientSettings
-from client.transport import Deadline, InferAnswer, ModelStatistics, connect
+from client.transport import Deadline, InferAnswer, ModelStatistics
 from client.verdict import ServedModel, Verdict
 from preprocess import Extraction, ExtractionOptions
 
