@@ -17,9 +17,8 @@ install: $(SETUP) ## Set everything up, start nothing
 
 demo: $(SETUP) $(CLIP) ## Serve the detector, judge a clip (CLIP=...), leave out/report.html and out/verdict.json
 	@mkdir -p $(OUT)
-	$(BIN)/unmask detect $(CLIP) --report $(OUT)/report.html --json > $(OUT)/verdict.json
-	@$(BIN)/python -m unmask.show $(OUT)/verdict.json
-	@echo "open $(OUT)/report.html; the same as JSON: $(OUT)/verdict.json"
+	$(BIN)/unmask detect $(CLIP) --report $(OUT)/report.html --report $(OUT)/verdict.json
+	@echo "open $(OUT)/report.html; the same for programs: $(OUT)/verdict.json"
 
 serve: $(SETUP) ## Serve until Ctrl+C: gRPC on 8001, HTTP on 8000, metrics on 8002
 	$(BIN)/unmask serve

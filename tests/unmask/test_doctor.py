@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from tests.conftest import ROOT
 
 
@@ -13,7 +15,8 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_it_finds_what_the_tests_need(repository: object) -> None:
+@pytest.mark.usefixtures("repository")
+def test_it_finds_what_the_tests_need() -> None:
     done = run("--json")
     assert done.returncode == 0, done.stderr
     findings = {finding["name"]: finding for finding in json.loads(done.stdout)}
