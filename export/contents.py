@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf import text_format
-from torch import nn
+from tritonclient.grpc import model_config_pb2
 
 from client.model_info import ModelInfo, ModelInfoError
 from export.errors import RepositoryError
-from export.model_configs import from_text
+
+if TYPE_CHECKING:
+    from torch import nn
 
 CONTENT_FILE = "content.json"
 """Inside a version folder; Triton does not look at it."""
@@ -45,7 +47,7 @@ def makers_digest() -> str:
     return digest.hexdigest()
 
 
-def weights_sha256(*modules: nn.Module) -> str:
+def weights_sha256(*modules: "nn.Module") -> str:
     """SHA-256 over the names and values of all parameters and buffers."""
     digest = hashlib.sha256()
     for module in modules:
@@ -55,7 +57,7 @@ def weights_sha256(*modules: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def content_sha256(module: nn.Module, **facts: object) -> str:
+def content_sha256(module: "nn.Module", **facts: object) -> str:
     """Hash of all that a model's files are made from."""
     text = json.dumps([makers_digest(), weights_sha256(module), facts], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -117,6 +119,6 @@ def models_with(repository: Path, prefix: str) -> Iterable[tuple[str, str]]:
 
 def _config(path: Path) -> Any:
     try:
-        return from_text(path.read_text("utf-8"))
+        return text_format.Parse(path.read_text("utf-8"), model_config_pb2.ModelConfig())
     except (OSError, ValueError, text_format.ParseError) as error:
         raise RepositoryError(f"{path} cannot be read as a Triton configuration: {error}") from error

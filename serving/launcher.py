@@ -247,7 +247,9 @@ def hold_repository(repository: Path) -> int:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(handle)
-        raise RepositoryError(f"an export is replacing models in {repository} at this moment; start again when it is done") from None
+        raise RepositoryError(
+            f"an export is replacing models in {repository} at this moment; start again when it is done"
+        ) from None
     except OSError as error:
         if handle >= 0:
             os.close(handle)
