@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "faces": ("preprocess.commands:faces", "Write the face crops, a contact sheet and a JSON of what preprocessing sees."),
     "serve": ("serving.commands:serve", "Start the embedded Triton server and keep it running."),
     "export": ("export.commands:export", "Build the model repository from a checkpoint."),
+    "models": ("unmask.models:models", "List the detectors of a server or of a model repository."),
     "doctor": ("unmask.doctor:doctor", "Say what is installed, which engines and profiles work, and what is missing."),
 }
 
