@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "detect": ("unmask.detect:detect", "Say of videos, images or folders whether the faces in them are fake."),
     "serve": ("serving.commands:serve", "Start the embedded Triton server and keep it running."),
     "export": ("export.commands:export", "Build the model repository from a checkpoint."),
+    "bench": ("benchmarks.commands:bench", "Measure latency, load and engines, side by side with the reference pipeline."),
     "doctor": ("unmask.doctor:doctor", "Say what is installed, which engines and profiles work, and what is missing."),
 }
 
