@@ -21,6 +21,9 @@ class RequestPath(Protocol):
     def send(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """One request for all outputs; the logits of each frame (T, 2)."""
 
+    def encode(self, frames: NDArray[np.uint8]) -> None:
+        """The part of ``send`` that comes before the wire, for the split of its time."""
+
     def close(self) -> None:
         """Lets go of connections and memory."""
 
@@ -41,6 +44,13 @@ class ClientPath:
         from client.transport import Deadline
 
         return self._transport.infer(DETECTOR, frames, Deadline(DEADLINE_S, self._url)).outputs["FRAME_LOGITS"]
+
+    def encode(self, frames: NDArray[np.uint8]) -> None:
+        """See ``RequestPath``. Over HTTP the pixels go to the socket as they lie."""
+        if self._url.startswith("grpc"):
+            from client.grpc_transport import encode_request
+
+            encode_request(DETECTOR, frames)
 
     def close(self) -> None:
         """See ``RequestPath``."""
@@ -67,8 +77,7 @@ class SharedMemoryPath:
 
     def send(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See ``RequestPath``. Copying the frames into the segment is part of the request, as it would be in use."""
-        # frames may be a view without an address of its own; the helper copies once either way.
-        self._shm.set_shared_memory_region(self._regions["in"], [frames])
+        self.encode(frames)
         request = self._triton.InferInput("FRAMES", frames.shape, "UINT8")
         request.set_shared_memory(self._names["in"], frames.nbytes)
         count = len(frames)
@@ -85,6 +94,10 @@ class SharedMemoryPath:
             self._regions["out"], np.float32, (count, 2), places["FRAME_LOGITS"]
         ).copy()
         return logits
+
+    def encode(self, frames: NDArray[np.uint8]) -> None:
+        """See ``RequestPath``."""
+        self._shm.set_shared_memory_region(self._regions["in"], [frames])
 
     def close(self) -> None:
         """See ``RequestPath``."""
