@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("serving.commands:serve", "Start the embedded Triton server and keep it running."),
     "export": ("export.commands:export", "Build the model repository from a checkpoint."),
     "models": ("unmask.models:models", "List the detectors of a server or of a model repository."),
+    "bench": ("benchmarks.commands:bench", "Measure latency, load and engines, side by side with the reference pipeline."),
     "doctor": ("unmask.doctor:doctor", "Say what is installed, which engines and profiles work, and what is missing."),
 }
 
