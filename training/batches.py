@@ -24,7 +24,8 @@ class Phase:
     window_px: int
     """Side of the window that is cut out of the crop, at the crop's own resolution; the whole crop in the last phases."""
     pairs: int
-    """A batch has twice as many pictures."""
+    windows: int = 1
+    """Windows that each pair gives: making a pair costs a fifth of learning from it. A batch has 2 x pairs x windows pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +83,23 @@ class FrameBatches(Dataset[FrameBatch]):
         for place in range(phase.pairs):
             rng = np.random.default_rng((self._seed, step, place))
             pair = self._maker.make(rng, options)
-            pairs.append(pair)
-            windows.append(_window(pair, phase.window_px, rng))
+            for _ in range(phase.windows):
+                pairs.append(pair)
+                windows.append(_window(pair, phase.window_px, rng))
         return to_batch(pairs, windows, phase.window_px)
 
     def from_step(self, step: int, *, workers: int) -> Iterator[FrameBatch]:
         """Batches from a step to the end."""
-        return iter(DataLoader(self, batch_size=None, sampler=range(step, len(self)), num_workers=workers, worker_init_fn=_quietly, prefetch_factor=4 if workers else None))
+        return iter(
+            DataLoader(
+                self,
+                batch_size=None,
+                sampler=range(step, len(self)),
+                num_workers=workers,
+                worker_init_fn=_quietly,
+                prefetch_factor=4 if workers else None,
+            )
+        )
 
 
 def to_batch(pairs: Sequence[CropPair], windows: Sequence[tuple[int, int]], side: int) -> FrameBatch:

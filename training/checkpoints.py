@@ -24,7 +24,7 @@ def save(path: Path, state: dict[str, Any], *, settings: dict[str, Any]) -> None
             torch.save({"layout": LAYOUT, "settings": settings, "state": state}, file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(partial, path)
+        partial.replace(path)
     # PyTorch's zip writer turns a full disk into a RuntimeError.
     except (OSError, RuntimeError) as error:
         partial.unlink(missing_ok=True)

@@ -66,7 +66,9 @@ def photographs(archive: Path, landmarks: Path) -> Collected:
                     )
                 )  # fmt: skip
     except (OSError, KeyError, ValueError, BadZipFile) as error:
-        raise ManifestError(f"{archive} with {landmarks} cannot be read: {error}; both are needed, and belong together") from error
+        raise ManifestError(
+            f"{archive} with {landmarks} cannot be read: {error}; both are needed, and belong together"
+        ) from error
     return collected
 
 

@@ -38,6 +38,16 @@ class Corruption:
 
     def apply(self, picture: Picture) -> Picture:
         """(H, W, 3) uint8 RGB -> the same, smaller by ``scale``."""
+        return encode(self._before_codec(picture, self.noise_seed), self.codec, self.level)
+
+    def apply_clip(self, pictures: Sequence[Picture]) -> list[Picture]:
+        """``apply`` for the frames of one clip: noise is new in each, and video codecs see them in order."""
+        frames = [self._before_codec(picture, self.noise_seed + number) for number, picture in enumerate(pictures)]
+        if self.codec == "jpeg":
+            return [encode(frame, self.codec, self.level) for frame in frames]
+        return encode_clip(frames, self.codec, self.level)
+
+    def _before_codec(self, picture: Picture, noise_seed: int) -> Picture:
         import cv2
 
         if self.scale < 1.0:
@@ -51,9 +61,9 @@ class Corruption:
             table = 255 * (((steps - 128) * self.gain + 128 + self.offset).clip(0, 255) / 255) ** self.gamma
             picture = np.asarray(cv2.LUT(picture, table.astype(np.uint8)), np.uint8)
         if self.noise > 0:
-            noise = np.random.default_rng(self.noise_seed).normal(0, self.noise, picture.shape).astype(np.float32)
+            noise = np.random.default_rng(noise_seed).normal(0, self.noise, picture.shape).astype(np.float32)
             picture = (picture + noise).clip(0, 255).astype(np.uint8)
-        return encode(picture, self.codec, self.level)
+        return picture
 
     @property
     def quality_cost(self) -> float:
@@ -119,7 +129,12 @@ def encode_clip(pictures: Sequence[Picture], codec: Codec, level: float) -> list
     encoder.thread_count = 1
     if codec == "h264":
         preset = "ultrafast" if level < 0.5 else "veryfast"
-        encoder.options = {"crf": str(round(18 + 22 * level)), "preset": preset, "tune": "zerolatency", "x264-params": "log-level=none"}
+        encoder.options = {
+            "crf": str(round(18 + 22 * level)),
+            "preset": preset,
+            "tune": "zerolatency",
+            "x264-params": "log-level=none",
+        }
     else:
         quantiser = str(round(2 + 18 * level))
         encoder.options = {"qmin": quantiser, "qmax": quantiser}

@@ -140,9 +140,16 @@ class FrameFit:
                 since_best = 0 if figures["auc"] > self.best else since_best + 1
                 if figures["auc"] > self.best:
                     self.best = figures["auc"]
-                    checkpoints.save(self.folder / "frames_best.pt", {"model": average.state, "step": self.step}, settings=settings.as_dict())
+                    checkpoints.save(
+                        self.folder / "frames_best.pt", {"model": average.state, "step": self.step}, settings=settings.as_dict()
+                    )
                 if patience and since_best >= patience:
-                    logger.info("no better validation AUC than %.4f in %d looks: the run ends at step %d", self.best, patience, self.step)
+                    logger.info(
+                        "no better validation AUC than %.4f in %d looks: the run ends at step %d",
+                        self.best,
+                        patience,
+                        self.step,
+                    )
                     break
             if time.monotonic() - saved_at > save_every_s:
                 self._save(model, average, optimizer)
@@ -150,14 +157,20 @@ class FrameFit:
         self._save(model, average, optimizer)
         return averaged(average)
 
-    def _train_step(self, model: FrameModel, optimizer: torch.optim.Optimizer, batch: FrameBatch) -> tuple[float, dict[str, float]]:
-        batch = FrameBatch(*(getattr(batch, name).to(self.device) for name in ("frames", "masks", "labels", "weights", "quality")))
+    def _train_step(
+        self, model: FrameModel, optimizer: torch.optim.Optimizer, batch: FrameBatch
+    ) -> tuple[float, dict[str, float]]:
+        batch = FrameBatch(
+            *(getattr(batch, name).to(self.device) for name in ("frames", "masks", "labels", "weights", "quality"))
+        )
         with torch.autocast(self.device, torch.bfloat16, enabled=self.settings.bf16):
             logits, maps = model(batch.frames)
         loss, parts = frame_loss(logits, maps, batch, self.settings.loss)
         value = float(loss.detach())
         if not math.isfinite(value):
-            raise TrainingError(f"the loss is {value} at step {self.step}; lower the learning rate ({self.settings.learning_rate:g}) and resume")
+            raise TrainingError(
+                f"the loss is {value} at step {self.step}; lower the learning rate ({self.settings.learning_rate:g}) and resume"
+            )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 5.0)

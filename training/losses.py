@@ -15,14 +15,15 @@ class LossWeights:
     """Shares of the loss's parts."""
 
     maps: float = 1.0
-    quality: float = 0.3
+    order: float = 1.0
+    quality: float = 0.1
     smoothing: float = 0.05
 
 
 def frame_loss(
     logits: Tensor, maps: Sequence[Tensor], batch: FrameBatch, weights: LossWeights
 ) -> tuple[Tensor, dict[str, float]]:
-    """Classification, maps, and independence of the pictures' quality.
+    """Classification, maps, order within pairs, and independence of the pictures' quality.
 
     Returns:
         The loss, and its parts by name.
@@ -32,9 +33,18 @@ def frame_loss(
     classification = (each * batch.weights).sum() / batch.weights.sum()
     located = torch.stack([_map_loss(out.float(), batch.masks) for out in maps]).mean()
     margin = logits[:, 1] - logits[:, 0]
-    follows = _squared_correlation(margin[: len(batch.quality)], batch.quality)
-    loss = classification + weights.maps * located + weights.quality * follows
-    parts = {"classification": float(classification.detach()), "maps": float(located.detach()), "quality": float(follows.detach())}
+    half = len(batch.quality)
+    # Within a pair all but the manipulation is the same, so what faces and pictures are like cancels out.
+    apart = functional.softplus(margin[:half] - margin[half:])
+    order = (apart * batch.weights[half:]).sum() / batch.weights[half:].sum().clamp_min(1e-3)
+    follows = _squared_correlation(margin[:half], batch.quality)
+    loss = classification + weights.maps * located + weights.order * order + weights.quality * follows
+    parts = {
+        "classification": float(classification.detach()),
+        "maps": float(located.detach()),
+        "order": float(order.detach()),
+        "quality": float(follows.detach()),
+    }
     return loss, parts
 
 

@@ -52,10 +52,16 @@ def check_leaks(items: Iterable[Item]) -> None:
         for identity in item.identities:
             seen[f"{item.dataset}/{identity}"].setdefault(item.split, item.path)
         seen[os.path.realpath(item.path)].setdefault(item.split, item.path)
-    leaks = [f"{who} is in " + " and ".join(f"{split} ({path})" for split, path in where.items()) for who, where in seen.items() if len(where) > 1]
+    leaks = [
+        f"{who} is in " + " and ".join(f"{split} ({path})" for split, path in where.items())
+        for who, where in seen.items()
+        if len(where) > 1
+    ]
     if leaks:
         more = f"; and {len(leaks) - 5} more" if len(leaks) > 5 else ""
-        raise LeakError(f"{'; '.join(leaks[:5])}{more}; an identity or source belongs to one split: move the files, or split by identity")
+        raise LeakError(
+            f"{'; '.join(leaks[:5])}{more}; an identity or source belongs to one split: move the files, or split by identity"
+        )
 
 
 def check_classes(items: Iterable[Item], split: Split, needed: Sequence[Label] = ("real", "fake")) -> None:
@@ -68,7 +74,9 @@ def check_classes(items: Iterable[Item], split: Split, needed: Sequence[Label] =
             count[item.label] += 1
     for label in needed:
         if count[label] == 0:
-            raise EmptyClassError(f"split {split!r} has {count['real']} real and {count['fake']} fake files; at least one {label} is needed")
+            raise EmptyClassError(
+                f"split {split!r} has {count['real']} real and {count['fake']} fake files; at least one {label} is needed"
+            )
 
 
 def write_manifest(path: Path, items: Iterable[Item]) -> None:
@@ -80,7 +88,7 @@ def write_manifest(path: Path, items: Iterable[Item]) -> None:
     partial = path.with_name(path.name + ".partial")
     try:
         partial.write_text("".join(json.dumps(asdict(item), ensure_ascii=False) + "\n" for item in items), encoding="utf-8")
-        os.replace(partial, path)
+        partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise ManifestError(f"{path} cannot be written: {error.strerror or error}") from error
@@ -107,7 +115,9 @@ def read_manifest(path: Path) -> list[Item]:
             fields["identities"] = tuple(fields["identities"])
             items.append(Item(**fields))
         except (json.JSONDecodeError, TypeError, KeyError) as error:
-            raise ManifestError(f"{path}, line {number}: {error}; a line is a JSON object with the fields of training.manifest.Item") from error
+            raise ManifestError(
+                f"{path}, line {number}: {error}; a line is a JSON object with the fields of training.manifest.Item"
+            ) from error
     if not items:
         raise ManifestError(f"{path} names no files")
     check_leaks(items)

@@ -61,7 +61,9 @@ class PairMaker:
     def __init__(self, records: Sequence[Record]) -> None:
         self.records = [record for record in records if record.label == "real"]
         if not self.records:
-            raise EmptyClassError(f"of {len(records)} pictures none is real; self-blended fakes are made of real ones: add some")
+            raise EmptyClassError(
+                f"of {len(records)} pictures none is real; self-blended fakes are made of real ones: add some"
+            )
         videos = [index for index, record in enumerate(self.records) if record.dataset == "clips"]
         photographs = [index for index, record in enumerate(self.records) if record.dataset != "clips"]
         self._pools = [pool for pool in (photographs, videos) if pool]
@@ -82,7 +84,9 @@ class PairMaker:
         picture, points, box = _degraded(picture, points, box, before)
         if swapped:
             donor = self.records[self._donor(index, rng)]
-            donor_picture, donor_points, _ = _degraded(donor.picture(), donor.points_px, donor.box, draw(rng, severity=0.4, min_scale=0.6))
+            donor_picture, donor_points, _ = _degraded(
+                donor.picture(), donor.points_px, donor.box, draw(rng, severity=0.4, min_scale=0.6)
+            )
             pair = swap(picture, points, donor_picture, donor_points, rng)
         else:
             pair = self_blend(picture, points, rng, strength=options.strength)
@@ -95,7 +99,9 @@ class PairMaker:
         candidates = rng.integers(0, len(self.records), 48)
         others = [int(c) for c in candidates if self.records[int(c)].identity != identity]
         if not others:
-            raise EmptyClassError(f"nobody but {identity} is among the real pictures; a swap needs two people: add some or set swap_share to 0")
+            raise EmptyClassError(
+                f"nobody but {identity} is among the real pictures; a swap needs two people: add some or set swap_share to 0"
+            )
         distances = ((self._shape[others] - self._shape[index]) ** 2).sum(1)
         return others[int(distances.argmin())]
 

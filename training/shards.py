@@ -5,7 +5,6 @@ and the mesh points of each. What the network sees is cut from them by ``preproc
 serves.
 """
 
-import os
 import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -67,7 +66,9 @@ def decode_picture(encoded: bytes, name: str) -> NDArray[np.uint8]:
 
     bgr = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR) if encoded else None
     if bgr is None:
-        raise PictureError(f"{name} cannot be decoded as a picture ({len(encoded)} bytes); remove it from the data or copy it again")
+        raise PictureError(
+            f"{name} cannot be decoded as a picture ({len(encoded)} bytes); remove it from the data or copy it again"
+        )
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
 
 
@@ -94,10 +95,12 @@ def write_shard(path: Path, records: Sequence[Record]) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         np.savez(partial, **arrays)
-        os.replace(partial, path)
+        partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise ShardError(f"{path} cannot be written: {error.strerror or error}; free some room or name another folder") from error
+        raise ShardError(
+            f"{path} cannot be written: {error.strerror or error}; free some room or name another folder"
+        ) from error
     return path
 
 

@@ -25,9 +25,7 @@ class Pair:
     """(H, W): the share of the foreign picture in the fake."""
 
 
-def self_blend(
-    picture: Picture, points: NDArray[np.float32], rng: np.random.Generator, *, strength: float = 1.0
-) -> Pair:
+def self_blend(picture: Picture, points: NDArray[np.float32], rng: np.random.Generator, *, strength: float = 1.0) -> Pair:
     """Blends a face with a copy of itself that differs in colour, sharpness, place and shape.
 
     Args:
@@ -91,9 +89,7 @@ def affine_between(source: NDArray[np.float32], target: NDArray[np.float32]) -> 
     return np.ascontiguousarray(solution.T)
 
 
-def match_colour(
-    source: Picture, target: Picture, mask: NDArray[np.float32], *, how_much: float
-) -> Picture:
+def match_colour(source: Picture, target: Picture, mask: NDArray[np.float32], *, how_much: float) -> Picture:
     """Gives the source the mean and spread of the target's colours inside the mask (Reinhard et al. 2001, in Lab)."""
     import cv2
 
@@ -135,9 +131,7 @@ def change_look(picture: Picture, rng: np.random.Generator, strength: float) -> 
     return np.asarray(look.clip(0, 255), np.uint8)
 
 
-def change_place(
-    picture: Picture, points: NDArray[np.float32], rng: np.random.Generator, strength: float
-) -> Picture:
+def change_place(picture: Picture, points: NDArray[np.float32], rng: np.random.Generator, strength: float) -> Picture:
     """Moves and scales a face by a few hundredths of its size, and bends it slightly."""
     import cv2
 
