@@ -33,8 +33,11 @@ class PreprocessSettings(BaseSettings):
     max_memory_bytes: int = Field(default=6 * 2**30, ge=2**30)
     """Address space of the decoding process in bytes (RLIMIT_AS): several times what is resident."""
 
+    files_per_worker: int = Field(default=500, ge=1)
+    """Files after which a decoding process is replaced by a fresh one: detectors and decoders grow a little with each."""
     decoder_threads: int = Field(default=0, ge=0, le=64)
-    """Threads of the video decoder; 0: as many as processors that this process may use, at most 8."""
+    """Threads of the video decoder; 0: the processors that this process may use, shared out among the
+    workers, at most 8 each."""
     queued_frames: int = Field(default=4, ge=1, le=64)
     """Decoded frames that may wait for the face detector; bounds memory."""
 
@@ -46,6 +49,8 @@ class PreprocessSettings(BaseSettings):
     """Lowest ``sharpness`` of a crop (see ``preprocess.quality``); lower ones are dropped as ``face_too_blurry``."""
     min_exposure: float = Field(default=8.0, ge=0, le=255)
     """Lowest mean grey level of a crop; lower ones are dropped as ``face_too_dark``."""
+    min_track_confidence: float = Field(default=0.65, ge=0, lt=1)
+    """A track whose median detector score is lower gives no clip (``not_a_face``): bottle tops, backs of heads, shirts."""
     min_track_share: float = Field(default=0.08, ge=0, le=1)
     """A track seen in a smaller share of the sampled frames than this gives no clip (``short_track``)."""
     min_track_frames: int = Field(default=2, ge=1)

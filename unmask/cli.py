@@ -14,6 +14,7 @@ from unmask import __version__
 # mediapipe and torch alone would take seconds. `tests/unmask/test_cli.py` holds the lines equal.
 COMMANDS: dict[str, tuple[str, str]] = {
     "detect": ("unmask.detect:detect", "Say of videos, images or folders whether the faces in them are fake."),
+    "faces": ("preprocess.commands:faces", "Write the face crops, a contact sheet and a JSON of what preprocessing sees."),
     "serve": ("serving.commands:serve", "Start the embedded Triton server and keep it running."),
     "export": ("export.commands:export", "Build the model repository from a checkpoint."),
     "doctor": ("unmask.doctor:doctor", "Say what is installed, which engines and profiles work, and what is missing."),
