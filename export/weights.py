@@ -92,7 +92,9 @@ def _built(tensors: dict[str, torch.Tensor]) -> tuple[FrameEncoder, SequenceHead
 def _info(facts: dict[str, Any], path: Path) -> ModelInfo:
     names = {field.name for field in fields(ModelInfo)}
     try:
-        known = {name: tuple(value) if isinstance(value, list) else value for name, value in facts.items() if name in names}
+        known: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in facts.items() if name in names
+        }
         return ModelInfo(**known)
     except (TypeError, AttributeError, ModelInfoError) as error:
         raise WeightsError(f"{path.with_suffix('.json')} does not hold the facts of a detector: {error}") from error

@@ -14,6 +14,8 @@ from training.pairs import CropPair, PairMaker, PairOptions
 VISIBLE_STEPS = 2.5
 """A fake that differs less than this from its real picture (mean of 255 steps inside the mask) counts for less: what cannot be
 seen must not be learned as a fake, or every poor picture becomes one."""
+EASY_SHARE = 0.7
+"""Share of the run over which pairs go from easy (undamaged pictures, strong differences) to what is asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,11 +75,11 @@ class FrameBatches(Dataset[FrameBatch]):
     def __getitem__(self, step: int) -> FrameBatch:
         phase = phase_of(self._phases, step)
         # Easy first: from scratch, a network that is shown only faint traces in poor pictures learns nothing for long.
-        ease = max(0.0, 1 - step / (0.5 * len(self)))
+        ease = max(0.0, 1 - step / (EASY_SHARE * len(self)))
         options = replace(
             self._options,
-            severity=self._options.severity * (1 - 0.7 * ease),
-            strength=self._options.strength * (1 + 0.6 * ease),
+            severity=self._options.severity * (1 - ease),
+            strength=self._options.strength * (1 + 2 * ease),
         )
         pairs, windows = [], []
         for place in range(phase.pairs):

@@ -114,7 +114,7 @@ class ClipMaker:
             width = pictures[0].shape[1]
             pictures = [np.ascontiguousarray(picture[:, ::-1]) for picture in pictures]
             boxes = [Box(width - box.x1, box.y0, width - box.x0, box.y1) for box in boxes]
-            meshes = [(mesh * np.float32([-1, 1]) + np.float32([width - 1, 0])).astype(np.float32) for mesh in meshes]
+            meshes = [(mesh * np.array([-1, 1]) + np.array([width - 1, 0])).astype(np.float32) for mesh in meshes]
         return _Frames(pictures, meshes, boxes, part[0])
 
     def _photograph(self, frames: int, rng: np.random.Generator) -> _Frames:

@@ -61,7 +61,7 @@ def photographs(archive: Path, landmarks: Path) -> Collected:
                     continue
                 collected.records.append(
                     Record(
-                        encoded=encoded, box_px=tuple(face.box), points_px=mesh, identity=identity, source=name,
+                        encoded=encoded, box_px=(face.box.x0, face.box.y0, face.box.x1, face.box.y1), points_px=mesh, identity=identity, source=name,
                         split=photograph_split(name), label="real", dataset="photographs", native_face_px=face.box.side,
                     )
                 )  # fmt: skip
@@ -106,7 +106,7 @@ def videos(items: Sequence[Item], mean: NDArray[np.float32], *, frames: int, dat
                     continue
                 collected.records.append(
                     Record(
-                        encoded=_png(picture), box_px=tuple(face.box), points_px=laid_over(mean, face.points),
+                        encoded=_png(picture), box_px=(face.box.x0, face.box.y0, face.box.x1, face.box.y1), points_px=laid_over(mean, face.points),
                         identity="+".join(item.identities), source=Path(item.path).name, split=item.split, label=item.label,
                         dataset=dataset or item.dataset, method=item.method, native_face_px=native_px,
                     )

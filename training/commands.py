@@ -132,8 +132,8 @@ def collect(
 )
 @click.option("-v", "--verbose", is_flag=True)
 def fit(
-    shards: Path, folder: Path, out: Path | None, phases: tuple[str, ...], init: Path | None, hidden_sizes: tuple[int, ...], learning_rate: float,
-    seed: int, device: str, threads: int | None, workers: int, validate_every: int, patience: int, verbose: bool,
+    shards: Path, folder: Path, out: Path | None, phases: tuple[str, ...], init: Path | None, hidden_sizes: tuple[int, ...], learning_rate: float, seed: int,
+    device: str, threads: int | None, workers: int, validate_every: int, patience: int, verbose: bool,
 ) -> None:  # fmt: skip
     """Fit the frame encoder, then the sequence head; calibrate; write weights and their facts."""
     _log(verbose)
@@ -160,19 +160,22 @@ def fit(
         records = read_shards(sorted(shards.glob("*.npz")))
         with _progress("stage one") as progress:
             model = run.fit_frames_stage(
-                records, settings, folder, device=device, workers=workers, init=init, validate_every=validate_every, patience=patience, progress=progress,
+                records, settings, folder, device=device, workers=workers, init=init,
+                validate_every=validate_every, patience=patience, progress=progress,
             )  # fmt: skip
         training_curves(json.loads((folder / "frames_history.json").read_text()), folder / "curves.png")
         stage = run.fit_clips_stage(model, records, settings, folder, device=device)
         info = run.write_run_weights(
             out or folder / "deepfake_detector.safetensors", model, stage, settings,
-            training_data=_described(records), caveat="Trained on fakes made of real faces; measure it on your own data before you rely on it.",
+            training_data=_described(records),
+            caveat="Trained on fakes made of real faces; measure it on your own data before you rely on it.",
         )  # fmt: skip
     except (TrainingError, ExportError) as error:
         _fail("train fit", error)
         return
     click.echo(
-        f"validation clip AUC {stage.val_auc:.4f}; temperature {info.temperature:.3f}, threshold {info.threshold}, abstain {info.abstain_low} to {info.abstain_high}"
+        f"validation clip AUC {stage.val_auc:.4f}; temperature {info.temperature:.3f}, threshold {info.threshold}, "
+        f"abstain {info.abstain_low} to {info.abstain_high}"
     )
     click.echo(str(out or folder / "deepfake_detector.safetensors"))
 

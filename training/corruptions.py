@@ -146,7 +146,9 @@ def encode_clip(pictures: Sequence[Picture], codec: Codec, level: float) -> list
         if down or right:
             picture = np.asarray(cv2.copyMakeBorder(picture, 0, down, 0, right, cv2.BORDER_REPLICATE), np.uint8)
         # OpenCV's conversion: FFmpeg's scaler takes 2 ms to set up for each picture.
-        frame = av.VideoFrame.from_ndarray(cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420), format="yuv420p")
+        frame = av.VideoFrame.from_ndarray(
+            np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420), np.uint8), format="yuv420p"
+        )
         frame.pts, frame.time_base = number, Fraction(1, 25)
         packets += encoder.encode(frame)
     packets += encoder.encode(None)

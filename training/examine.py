@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -184,3 +185,55 @@ def length_figures(
             [clip.label for clip in part], scores, threshold=info.threshold, groups=[clip.identity for clip in part]
         ).as_dict()
     return out
+
+
+def examination(
+    examinee: Examinee,
+    records: Sequence[Record],
+    folder: Path,
+    *,
+    pairs: int,
+    lengths: Sequence[int],
+    classifier: Path | None,
+    seed: int = 20261121,
+) -> Path:
+    """All of the above on one page; returns it.
+
+    Raises:
+        EvaluationError: Too few records, or the folder cannot be written.
+    """
+    from training.pages import write_evaluation
+
+    content: dict[str, Any] = {"Frames": frame_figures(examinee, records, pairs=4 * pairs, seed=seed)}
+    content["Clips of 16 frames"], clips = clip_figures(examinee, records, pairs=pairs, frames=16, seed=seed)
+    if classifier is not None:
+        content["Sequence head against the mean of frame scores, AUC"] = head_against_mean(
+            examinee, read_classifier(classifier), clips
+        )
+    content["Score of genuine frames against their quality"] = quality_figures(examinee, records, pictures=2 * pairs, seed=seed)
+    content["Accuracy against frames"] = length_figures(
+        examinee, records, pairs=max(8, pairs // 3), lengths=lengths, severity=SEVERITIES["light"], seed=seed
+    )
+    content["Model"] = examinee.info.to_parameters()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        page, _ = write_evaluation(folder, "Examination on made fakes", content, {})
+    except OSError as error:
+        raise EvaluationError(
+            f"{folder} cannot be written: {error.strerror or error}; free some room or name another folder"
+        ) from error
+    return page
+
+
+def read_classifier(path: Path) -> nn.Linear:
+    """The frame classifier of a run's ``frames_best.pt``.
+
+    Raises:
+        CheckpointError: It cannot be read.
+    """
+    from training.checkpoints import load
+
+    state = load(path)["model"]
+    layer = nn.Linear(state["classifier.weight"].shape[1], 2)
+    layer.load_state_dict({"weight": state["classifier.weight"], "bias": state["classifier.bias"]})
+    return layer

@@ -123,9 +123,9 @@ def fit_head(
         EmptyClassError: A class is missing.
     """
     for name, clips in (("training", train), ("validation", validation)):
-        labels = {clip.label for clip in clips}
-        if labels != {0, 1}:
-            raise EmptyClassError(f"the {name} clips have labels {sorted(labels)}; both real (0) and fake (1) are needed")
+        found = {clip.label for clip in clips}
+        if found != {0, 1}:
+            raise EmptyClassError(f"the {name} clips have labels {sorted(found)}; both real (0) and fake (1) are needed")
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng(settings.seed)
     spread = torch.from_numpy(np.concatenate([clip.features for clip in train[:200]]).std(0))

@@ -96,6 +96,7 @@ class FrameFit:
         patience: int = 0,
         save_every_s: float = 180.0,
         stop_at: int | None = None,
+        init: Path | None = None,
         progress: Callable[[int, int, float], None] | None = None,
     ) -> FrameModel:
         """Trains from the checkpoint, or from the start, and returns the moving average.
@@ -103,14 +104,19 @@ class FrameFit:
         Args:
             validate: Takes the moving average in evaluation mode, returns figures; ``auc`` decides what is kept as best.
             patience: Validations without a better AUC before the run ends; 0: never.
+            init: Weights to start from, of any layout that ``unmask export`` reads; their encoder is taken.
             stop_at: Ends before this step with a checkpoint, as a kill would.
 
         Raises:
             CheckpointWriteError, CheckpointMismatchError, DataError
+            ExportError: ``init`` cannot be read.
         """
         settings, total = self.settings, plan(self.settings.phases)
         torch.manual_seed(settings.seed)
-        model = FrameModel().to(self.device, memory_format=torch.channels_last)
+        model = FrameModel()
+        if init is not None:
+            model.start_from(init)
+        model = model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         average = MovingAverage(model, settings.ema_decay)
         optimizer = torch.optim.AdamW(_groups(model, settings.weight_decay), lr=settings.learning_rate, fused=True)
         if self.checkpoint.exists():

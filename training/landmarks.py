@@ -1,6 +1,7 @@
 """Face-mesh points where only the detector's six are known: a mean face, laid over them."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ _KEYPOINTS = ((33, 133, 159, 145), (263, 362, 386, 374), (1, 4), (13, 14), (234,
 
 def keypoints_of(points: NDArray[np.float32]) -> NDArray[np.float32]:
     """Mesh points (478, 2) -> the detector's (6, 2)."""
-    return np.stack([points[list(indices)].mean(0) for indices in _KEYPOINTS]).astype(np.float32)
+    return np.asarray(np.stack([points[list(indices)].mean(0) for indices in _KEYPOINTS]), np.float32)
 
 
 def mean_face(meshes: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -22,6 +23,11 @@ def mean_face(meshes: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
         total += centred / np.ptp(centred, axis=0).max()
         count += 1
     return np.asarray(total / max(count, 1), np.float32)
+
+
+def default_mean_face() -> NDArray[np.float32]:
+    """The mean of the portraits that the shipped weights were trained on, (478, 2), centred and of unit size."""
+    return np.asarray(np.load(Path(__file__).with_name("data") / "mean_face.npy", allow_pickle=False), np.float32)
 
 
 def laid_over(mean: NDArray[np.float32], keypoints: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -50,10 +50,11 @@ def frame_loss(
 
 def _map_loss(out: Tensor, masks: Tensor) -> Tensor:
     """Binary cross-entropy of share and of edge (4 m (1 - m), Face X-ray)."""
-    share = functional.adaptive_avg_pool2d(masks.unsqueeze(1), out.shape[-2:])
+    size = (out.shape[2], out.shape[3])
+    share = functional.adaptive_avg_pool2d(masks.unsqueeze(1), size)
     strongest = masks.amax((1, 2)).clamp_min(1e-6).view(-1, 1, 1)
     relative = masks / strongest
-    edge = functional.adaptive_avg_pool2d((4 * relative * (1 - relative)).unsqueeze(1), out.shape[-2:])
+    edge = functional.adaptive_avg_pool2d((4 * relative * (1 - relative)).unsqueeze(1), size)
     return functional.binary_cross_entropy_with_logits(out, torch.cat([share, edge], 1))
 
 

@@ -68,7 +68,7 @@ def check_classes(items: Iterable[Item], split: Split, needed: Sequence[Label] =
     """Raises:
     EmptyClassError: The split has no file of a needed class.
     """
-    count = {label: 0 for label in get_args(Label)}
+    count = dict.fromkeys(get_args(Label), 0)
     for item in items:
         if item.split == split:
             count[item.label] += 1

@@ -1,6 +1,7 @@
 """Curves as PNG."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,7 @@ def training_curves(history: Sequence[Mapping[str, float]], path: Path) -> Path:
         values = np.array([entry[name] for entry in steps], float)
         left.plot(x, values, color=colour, alpha=0.25, linewidth=0.8)
         left.plot(x, _smooth(values), color=colour, label=label)
-    for before, after in zip(steps, steps[1:], strict=False):
+    for before, after in pairwise(steps):
         if before["window_px"] != after["window_px"]:
             left.axvline(after["step"], color=_RED, linewidth=0.8, linestyle=":")
             left.annotate(f"{after['window_px']:.0f} px", (after["step"], left.get_ylim()[1]), color=_RED, fontsize=8, va="top")
@@ -46,15 +47,10 @@ def training_curves(history: Sequence[Mapping[str, float]], path: Path) -> Path:
     names = sorted({name for entry in checks for name in entry if name.startswith("val_auc")})
     for number, name in enumerate(names):
         label = name.removeprefix("val_auc").strip("_").replace("_", " ") or "mean"
-        style = {"color": _INK, "linewidth": 2.2} if label == "mean" else {"color": f"C{number}", "linewidth": 1.2}
+        colour, thick = (_INK, 2.2) if label == "mean" else (f"C{number}", 1.2)
         right.plot(
-            [entry["step"] for entry in checks],
-            [entry[name] for entry in checks],
-            marker="o",
-            markersize=3,
-            label=label,
-            **style,
-        )  # type: ignore[arg-type]
+            [entry["step"] for entry in checks], [entry[name] for entry in checks], marker="o", markersize=3, label=label, color=colour, linewidth=thick
+        )
     right.axhline(0.5, color=_GREY, linewidth=0.8, linestyle="--")
     right.set(xlabel="step", ylabel="AUC", title="Validation, moving average of the weights", ylim=(0.45, 1.0))
     right.legend(frameon=False, fontsize=8)

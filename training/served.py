@@ -136,3 +136,57 @@ def _row(item: Item, variant: str, frames: int, score: float | None, verdict: st
         path=Path(item.path).name, label=item.label, identity="+".join(item.identities), dataset=item.dataset, method=item.method,
         variant=variant, frames=frames, score=score, verdict=verdict, reason=reason,
     )  # fmt: skip
+
+
+def summary(outcome: ServedEvaluation) -> str:
+    """One line."""
+    figures, missed = outcome.figures(), sum(outcome.not_evaluated().values())
+    calls = dict(Counter(f"{row.label} {row.verdict}" for row in outcome.rows))
+    auc = (
+        f"AUC {figures.auc.value:.3f} [{figures.auc.low:.3f}, {figures.auc.high:.3f}]"
+        if figures and figures.auc
+        else "one class only, no AUC"
+    )
+    alarms = f", false alarms {figures.false_alarm_rate:.3f}" if figures and figures.false_alarm_rate is not None else ""
+    return f"{len(outcome.rows)} answers, {auc}{alarms}, not evaluated {missed}; {calls}"
+
+
+def write_report(folder: Path, outcomes: dict[str, ServedEvaluation]) -> Path:
+    """Page, data and curves of one or several profiles side by side; returns the page.
+
+    Raises:
+        EvaluationError: The folder cannot be written.
+    """
+    from training.pages import write_evaluation
+    from training.plots import evaluation_curves
+
+    content: dict[str, Any] = {}
+    plots: dict[str, Path] = {}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        side = {name: outcome.as_dict() for name, outcome in outcomes.items()}
+        content["All files, by profile"] = {
+            f"{name}, {value['profile']}": value["all"] for name, value in side.items() if value["all"]
+        }
+        for name, value in side.items():
+            for group, parts in value["by"].items():
+                known = {part: entry["figures"] for part, entry in parts.items() if entry["figures"]}
+                if known:
+                    content[f"{name}: by {group}"] = known
+            content[f"{name}: verdicts by variant"] = {
+                part: entry["verdicts"] for part, entry in value["by"]["variant"].items()
+            }
+            content[f"{name}: not evaluated, by reason"] = value["not_evaluated"]
+            scored = [row for row in outcomes[name].rows if row.score is not None]
+            if len({row.label for row in scored}) == 2:
+                picture = folder / f"curves_{name.replace(' ', '_')}.png"
+                labels, scores = [int(row.label == "fake") for row in scored], [row.score or 0.0 for row in scored]
+                plots[f"{name}: curves"] = evaluation_curves(labels, scores, outcomes[name].threshold, picture)
+        content["Model"] = next(iter(side.values()))["model"]
+        content["rows"] = {name: value["rows"] for name, value in side.items()}
+        page, _ = write_evaluation(folder, "Evaluation as served", content, plots)
+    except OSError as error:
+        raise EvaluationError(
+            f"{folder} cannot be written: {error.strerror or error}; free some room or name another folder"
+        ) from error
+    return page

@@ -4,7 +4,6 @@ import csv
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 
@@ -54,13 +53,13 @@ def reencode(source: Path, target: Path, *, crf: int, scale: float = 1.0, max_fr
         with av.open(str(source)) as container:
             stream = container.streams.video[0]
             for frame in container.decode(stream):
-                picture = frame.to_ndarray(format="rgb24")
+                picture: Picture = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
                 # The turn is metadata, which the new file will not have.
                 if frame.rotation % 90 == 0 and frame.rotation:
-                    picture = np.rot90(picture, frame.rotation // 90)
+                    picture = np.asarray(np.rot90(picture, frame.rotation // 90), np.uint8)
                 if scale < 1.0:
-                    picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-                pictures.append(np.asarray(picture, np.uint8))
+                    picture = np.asarray(cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+                pictures.append(picture)
                 if len(pictures) >= max_frames:
                     break
     except (av.FFmpegError, IndexError) as error:
@@ -104,4 +103,4 @@ def variant_of(source: Path, name: str, folder: Path) -> Path:
         crf, scale = VARIANTS[name]
     except KeyError:
         raise EvaluationError(f"variant is {name!r}; it must be original or one of {', '.join(VARIANTS)}") from None
-    return reencode(source, folder / f"{source.stem}_{name}.mp4", crf=crf, scale=cast(float, scale))
+    return reencode(source, folder / f"{source.stem}_{name}.mp4", crf=crf, scale=scale)

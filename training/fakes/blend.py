@@ -34,7 +34,7 @@ def self_blend(picture: Picture, points: NDArray[np.float32], rng: np.random.Gen
         strength: Scales the differences; above 1 they are easier to see.
     """
     region: Region = rng.choice(("face", "face", "face", "inner", "inner", "lower", "mouth", "eyes"))
-    mask = soft_mask(points, region, picture.shape[:2], rng)
+    mask = soft_mask(points, region, picture.shape, rng)
     background, source = picture, picture
     if rng.random() < 0.5:
         source = change_look(picture, rng, strength)
@@ -60,7 +60,7 @@ def swap(
     import cv2
 
     region: Region = rng.choice(("face", "face", "inner"))
-    mask = soft_mask(points, region, picture.shape[:2], rng)
+    mask = soft_mask(points, region, picture.shape, rng)
     warp = affine_between(donor_points, points)
     height, width = picture.shape[:2]
     moved = np.asarray(
@@ -118,13 +118,14 @@ def change_look(picture: Picture, rng: np.random.Generator, strength: float) -> 
         hsv = cv2.cvtColor(look.clip(0, 255).astype(np.uint8), cv2.COLOR_RGB2HSV).astype(np.float32)
         hsv[..., 1] *= 1 + rng.uniform(-0.3, 0.3) * strength
         hsv[..., 0] = (hsv[..., 0] + rng.uniform(-5, 5) * strength) % 180
-        look = cv2.cvtColor(hsv.clip(0, 255).astype(np.uint8), cv2.COLOR_HSV2RGB).astype(np.float32)
+        look = np.asarray(cv2.cvtColor(hsv.clip(0, 255).astype(np.uint8), cv2.COLOR_HSV2RGB), np.float32)
     kind = rng.random()
     if kind < 0.4:
         shrink = float(rng.uniform(0.35, 0.8))
         height, width = picture.shape[:2]
         small = cv2.resize(look, None, fx=shrink, fy=shrink, interpolation=int(rng.choice((cv2.INTER_AREA, cv2.INTER_LINEAR))))
-        look = cv2.resize(small, (width, height), interpolation=int(rng.choice((cv2.INTER_LINEAR, cv2.INTER_CUBIC))))
+        back = int(rng.choice((cv2.INTER_LINEAR, cv2.INTER_CUBIC)))
+        look = np.asarray(cv2.resize(small, (width, height), interpolation=back), np.float32)
     elif kind < 0.65:
         soft = cv2.GaussianBlur(look, (0, 0), 1.2)
         look = look + (look - soft) * np.float32(rng.uniform(0.4, 1.2) * strength)

@@ -30,13 +30,13 @@ def hull_points(points: NDArray[np.float32], region: Region) -> NDArray[np.float
 
 
 def soft_mask(
-    points: NDArray[np.float32], region: Region, size: tuple[int, int], rng: np.random.Generator
+    points: NDArray[np.float32], region: Region, size: tuple[int, ...], rng: np.random.Generator
 ) -> NDArray[np.float32]:
     """A region's mask, deformed, softened and of a random strength.
 
     Args:
         points: (478, 2) mesh points in the picture.
-        size: Height and width of the picture.
+        size: Height and width of the picture, or its shape.
 
     Returns:
         (H, W) float32 in [0, 1]: the share of the foreign picture.
@@ -48,9 +48,9 @@ def soft_mask(
     span = float(np.ptp(points, axis=0).max())
     grown = centre + (hull - centre) * rng.uniform(0.85, 1.15, 2).astype(np.float32)
     grown = grown + rng.normal(0, 0.012 * span, grown.shape).astype(np.float32)
-    mask = np.zeros(size, np.float32)
+    mask = np.zeros(size[:2], np.float32)
     outline = cv2.convexHull(grown.astype(np.float32))
-    cv2.fillConvexPoly(mask, np.round(outline * 8).astype(np.int32), 1.0, lineType=cv2.LINE_AA, shift=3)
+    cv2.fillConvexPoly(mask, np.round(outline * 8).astype(np.int32), (1.0,), lineType=cv2.LINE_AA, shift=3)
     if rng.random() < 0.6:
         mask = bend(mask, rng, amount_px=0.05 * span)
     blur_px = span * float(np.exp(rng.uniform(np.log(0.008), np.log(0.09))))

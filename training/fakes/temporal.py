@@ -23,7 +23,7 @@ def jitter(pictures: Sequence[Picture], meshes: Meshes, seed: int) -> list[Pictu
     """The face lies a little elsewhere in each frame."""
     out = []
     for number, (picture, points) in enumerate(zip(pictures, meshes, strict=True)):
-        mask = soft_mask(points, "face", picture.shape[:2], np.random.default_rng(seed))
+        mask = soft_mask(points, "face", picture.shape, np.random.default_rng(seed))
         moved = change_place(picture, points, np.random.default_rng((seed, number)), 0.7)
         out.append(mix(picture, moved, mask))
     return out
@@ -35,7 +35,7 @@ def flicker(pictures: Sequence[Picture], meshes: Meshes, seed: int) -> list[Pict
     rng = np.random.default_rng(seed)
     strength = rng.uniform(3, 8)
     for picture, points in zip(pictures, meshes, strict=True):
-        mask = soft_mask(points, "face", picture.shape[:2], np.random.default_rng(seed))
+        mask = soft_mask(points, "face", picture.shape, np.random.default_rng(seed))
         change = rng.normal(0, strength) + rng.normal(0, strength / 3, 3)
         tinted = (picture + change.astype(np.float32)).clip(0, 255).astype(np.uint8)
         out.append(mix(picture, tinted, mask))
@@ -50,7 +50,7 @@ def frozen(pictures: Sequence[Picture], meshes: Meshes, seed: int) -> list[Pictu
     first, first_points = pictures[0], meshes[0]
     out = [first]
     for picture, points in zip(pictures[1:], meshes[1:], strict=True):
-        mask = soft_mask(points, region, picture.shape[:2], np.random.default_rng(seed))
+        mask = soft_mask(points, region, picture.shape, np.random.default_rng(seed))
         height, width = picture.shape[:2]
         warp = affine_between(first_points, points)
         moved = cv2.warpAffine(first, warp, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
