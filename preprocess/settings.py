@@ -33,8 +33,11 @@ class PreprocessSettings(BaseSettings):
     max_memory_bytes: int = Field(default=6 * 2**30, ge=2**30)
     """Address space of the decoding process in bytes (RLIMIT_AS): several times what is resident."""
 
+    files_per_worker: int = Field(default=500, ge=1)
+    """Files after which a decoding process is replaced by a fresh one: detectors and decoders grow a little with each."""
     decoder_threads: int = Field(default=0, ge=0, le=64)
-    """Threads of the video decoder; 0: as many as processors that this process may use, at most 8."""
+    """Threads of the video decoder; 0: the processors that this process may use, shared out among the
+    workers, at most 8 each."""
     queued_frames: int = Field(default=4, ge=1, le=64)
     """Decoded frames that may wait for the face detector; bounds memory."""
 

@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
+from typing import cast
 
 import av
 import cv2
 import numpy as np
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
@@ -59,7 +61,7 @@ class Sticker:
         part = astronaut()[10:300, 90:370].astype(np.float32)
         if self.flip:
             part = part[:, ::-1]
-        part = (part + np.float32([1, 0, -1]) * self.warmth).clip(0, 255)
+        part = (part + np.array([1, 0, -1], np.float32) * self.warmth).clip(0, 255)
         height, width = part.shape[:2]
         rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
         inside = ((columns - width / 2) / (width * 0.48)) ** 4 + ((rows - height / 2) / (height * 0.48)) ** 4
@@ -140,7 +142,7 @@ def write_video(
     if options is None:
         options = {"crf": "23", "preset": "veryfast"} if codec in ("libx264", "libx265") else {}
     with av.open(str(path), "w", format=container, container_options={"fflags": "+bitexact"}) as output:
-        stream = output.add_stream(codec, rate=fps, options={"threads": "1", **options})
+        stream = cast(VideoStream, output.add_stream(codec, rate=fps, options={"threads": "1", **options}))
         stream.pix_fmt = pixel_format
         if codec in ("mpeg4", "mpeg1video", "wmv2", "flv", "h263", "msmpeg4v3"):
             stream.bit_rate = 1_500_000
@@ -201,26 +203,30 @@ def _uneven(count: int) -> int:
     return count // 4 * 160 + count % 4 * 20
 
 
+FAST = {"cpu-used": "8", "deadline": "realtime"}
+QUIET = {"x265-params": "log-level=none"}
+TWO_SECONDS_GOP = {"g": "50", "keyint_min": "50", "preset": "veryfast", "bf": "2"}
+
 CLIPS: dict[str, Callable[[Path], Path]] = {
     "one_face.mp4": lambda path: write_video(path, portrait(2.0)),
     "one_face.mov": lambda path: write_video(path, portrait(1.0)),
     "one_face.mkv": lambda path: write_video(path, portrait(1.0)),
     "one_face.3gp": lambda path: write_video(path, portrait(1.0)),
-    "one_face_hevc.mp4": lambda path: write_video(path, portrait(1.0), codec="libx265", options={"x265-params": "log-level=none"}),
-    "one_face_vp9.webm": lambda path: write_video(path, portrait(1.0), codec="libvpx-vp9", options={"cpu-used": "8", "deadline": "realtime"}),
-    "one_face_vp8.webm": lambda path: write_video(path, portrait(1.0), codec="libvpx", options={"cpu-used": "8", "deadline": "realtime", "b": "1500k"}),
+    "one_face_hevc.mp4": lambda path: write_video(path, portrait(1.0), codec="libx265", options=QUIET),
+    "one_face_vp9.webm": lambda path: write_video(path, portrait(1.0), codec="libvpx-vp9", options=FAST),
+    "one_face_vp8.webm": lambda path: write_video(path, portrait(1.0), codec="libvpx", options={**FAST, "b": "1500k"}),
     "one_face_av1.mkv": lambda path: write_video(path, portrait(0.6), codec="libsvtav1", options={"preset": "12", "svtav1-params": "lp=1"}),
     "one_face_mpeg4.avi": lambda path: write_video(path, portrait(1.0), codec="mpeg4"),
     "one_face_mpeg1.mpg": lambda path: write_video(path, portrait(1.0), codec="mpeg1video"),
     "one_face.wmv": lambda path: write_video(path, portrait(1.0), codec="wmv2"),
     "one_face.flv": lambda path: write_video(path, portrait(1.0), codec="flv"),
     "one_face.gif": lambda path: write_video(path, portrait(0.8), codec="gif", pixel_format="rgb8"),
-    "ten_bit.mp4": lambda path: write_video(path, portrait(0.6), codec="libx265", pixel_format="yuv420p10le", options={"x265-params": "log-level=none"}),
+    "ten_bit.mp4": lambda path: write_video(path, portrait(0.6), codec="libx265", pixel_format="yuv420p10le", options=QUIET),
     "grey.mkv": lambda path: write_video(path, portrait(0.6), pixel_format="gray"),
-    "odd_size.webm": lambda path: write_video(path, portrait(0.6, (321, 241)), codec="libvpx-vp9", options={"cpu-used": "8", "deadline": "realtime"}),
+    "odd_size.webm": lambda path: write_video(path, portrait(0.6, (321, 241)), codec="libvpx-vp9", options=FAST),
     "variable_rate.mkv": lambda path: write_video(path, portrait(1.0), times=_uneven),
     "sideways.mp4": lambda path: turn_metadata(write_video(path, _turned(portrait(0.6))), 90),
-    "long_gop.mp4": lambda path: write_video(path, portrait(8.0, (160, 120)), options={"g": "50", "keyint_min": "50", "preset": "veryfast", "bf": "2"}),
+    "long_gop.mp4": lambda path: write_video(path, portrait(8.0, (160, 120)), options=TWO_SECONDS_GOP),
     "no_face.mp4": lambda path: write_video(path, scene([], seconds=1.0)),
     "two_faces.mp4": lambda path: write_video(path, scene(_two(), seconds=2.0)),
     "enters_and_leaves.mp4": lambda path: write_video(path, scene(_visitor(), seconds=3.6)),

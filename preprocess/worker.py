@@ -1,0 +1,121 @@
+"""The child process: takes open files over a socket, answers with results. ``python -m preprocess.worker FD``.
+
+It is given descriptors, never paths; it may write no file (RLIMIT_FSIZE), use so much address space and processor time,
+and, where the kernel offers Landlock, open no file at all.
+"""
+
+import logging
+import math
+import os
+import resource
+import signal
+import socket
+import sys
+from typing import Any
+
+from preprocess import wire
+from preprocess.errors import MemoryLimitError, PreprocessError
+from preprocess.options import ExtractionOptions
+from preprocess.settings import PreprocessSettings
+
+logger = logging.getLogger(__name__)
+
+
+def serve(channel: socket.socket) -> None:
+    """Answers requests until the other side hangs up."""
+    greeting, _, _ = wire.receive(channel)
+    settings = PreprocessSettings(**greeting["settings"])
+    _limit(settings)
+    # Imported and loaded here, so that everything which opens files happens before the first hostile byte is read.
+    try:
+        finder = _prepare(settings)
+    except PreprocessError as error:
+        wire.send(channel, _failure(error))
+        return
+    with finder:
+        wire.send(channel, {"ready": os.getpid()})
+        while True:
+            try:
+                request, _, descriptor = wire.receive(channel)
+            except EOFError:
+                return
+            if descriptor is None:
+                return
+            _limit_processor_time(settings)
+            message, blob = _answer(request, descriptor, settings, finder)
+            wire.send(channel, message, blob)
+
+
+def _answer(
+    request: dict[str, Any], descriptor: int, settings: PreprocessSettings, finder: Any
+) -> tuple[dict[str, Any], bytes]:
+    from preprocess import pipeline
+
+    try:
+        with os.fdopen(descriptor, "rb", buffering=0) as stream:
+            options = ExtractionOptions(**request["options"])
+            result = pipeline.run(stream, name=request["name"], options=options, settings=settings, finder=finder)
+        return wire.pack_extraction(result)
+    except PreprocessError as error:
+        return _failure(error), b""
+    except MemoryError:
+        return (
+            _failure(
+                MemoryLimitError(
+                    f"{request['name']} needs more memory than {settings.max_memory_bytes} bytes; raise "
+                    "UNMASK_PREPROCESS_MAX_MEMORY_BYTES"
+                )
+            ),
+            b"",
+        )
+
+
+def _failure(error: PreprocessError) -> dict[str, Any]:
+    return {"error": {"code": error.code, "message": str(error)}}
+
+
+def _prepare(settings: PreprocessSettings) -> Any:
+    import av
+    import numpy as np
+    from PIL import Image
+
+    from preprocess.faces import FaceFinder
+
+    av.logging.set_level(av.logging.PANIC)
+    Image.init()
+    finder = FaceFinder(min_confidence=settings.min_confidence, max_faces=settings.max_faces_per_frame)
+    finder.find(np.zeros((512, 512, 3), np.uint8), look_round=True)
+    return finder
+
+
+def _limit(settings: PreprocessSettings) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (settings.max_memory_bytes, settings.max_memory_bytes))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = 256 if most == resource.RLIM_INFINITY else min(256, most)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+
+
+def _limit_processor_time(settings: PreprocessSettings) -> None:
+    """Should the parent die and the decoder hang, the kernel ends it: wall limit on all processors, from now."""
+    used_s = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
+    cores = len(os.sched_getaffinity(0))
+    _, most = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(used_s + settings.max_wall_s * cores) + 5, most))
+
+
+def main() -> int:
+    """Serves the socket whose descriptor is the first argument."""
+    # The parent decides about Ctrl+C; it ends this process by closing the socket, or kills it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with socket.socket(fileno=int(sys.argv[1])) as channel:
+        try:
+            serve(channel)
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
