@@ -50,8 +50,9 @@ class _Child:
 class Console:
     """API and workers as child processes; a context manager."""
 
-    def __init__(self, settings: ConsoleSettings) -> None:
+    def __init__(self, settings: ConsoleSettings, *, log_level: str = "WARNING") -> None:
         self.settings = settings
+        self._log_level = log_level
         self._listener: socket.socket | None = None
         self._children: list[_Child] = []
         self._stopping = threading.Event()
@@ -158,6 +159,7 @@ class Console:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("UNMASK_CONSOLE_")}
         for name, value in self.settings.model_dump(mode="json", exclude_none=True).items():
             environment[f"UNMASK_CONSOLE_{name.upper()}"] = _to_text(value)
+        environment["UNMASK_LOG_LEVEL"] = self._log_level
         root = str(Path(__file__).resolve().parent.parent)
         environment["PYTHONPATH"] = os.pathsep.join(path for path in (root, environment.get("PYTHONPATH")) if path)
         return environment

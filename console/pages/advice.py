@@ -32,7 +32,10 @@ _ADVICE = {
     "no_result": Advice("There is no report of this file", "Its analysis failed; its page says why."),
     "not_finished": Advice("Not finished yet", "Wait for the analysis to end; its page follows it."),
     "too_large": Advice("This file is too large", "Cut or compress it, or ask whoever runs the console to raise the limit."),
-    "unsupported_media": Advice("This is not a video or picture", "Give an MP4, MOV, MKV, WebM, AVI, MPEG, GIF, JPEG, PNG or WebP. What counts is the content, not the name."),
+    "unsupported_media": Advice(
+        "This is not a video or picture",
+        "Give an MP4, MOV, MKV, WebM, AVI, MPEG, GIF, JPEG, PNG or WebP. What counts is the content, not the name.",
+    ),
     "names_other_files": Advice("This file only points to other files", "Give the video itself, not a playlist."),
     "empty_file": Advice("This file is empty", "Copy or download it again."),
     "undecodable": _DAMAGED, "decoder_crashed": _DAMAGED, "changed_while_read": _DAMAGED,
