@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CLIP ?= out/demo.mp4
 OUT ?= out
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test lint format types system clean
+.PHONY: help install demo serve test lint format types system lock clean
 
 help: ## Say what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -17,9 +17,8 @@ install: $(SETUP) ## Set everything up, start nothing
 
 demo: $(SETUP) $(CLIP) ## Serve the detector, judge a clip (CLIP=...), leave out/report.html and out/verdict.json
 	@mkdir -p $(OUT)
-	$(BIN)/unmask detect $(CLIP) --report $(OUT)/report.html --json > $(OUT)/verdict.json
-	@$(BIN)/python -m unmask.show $(OUT)/verdict.json
-	@echo "open $(OUT)/report.html; the same as JSON: $(OUT)/verdict.json"
+	$(BIN)/unmask detect $(CLIP) --report $(OUT)/report.html --report $(OUT)/verdict.json
+	@echo "open $(OUT)/report.html; the same for programs: $(OUT)/verdict.json"
 
 serve: $(SETUP) ## Serve until Ctrl+C: gRPC on 8001, HTTP on 8000, metrics on 8002
 	$(BIN)/unmask serve
@@ -60,6 +59,9 @@ model_repository/.built: $(wildcard export/*.py) client/model_info.py | $(VENV)/
 out/demo.mp4: tests/clips.py | $(VENV)/.installed
 	@mkdir -p out
 	$(BIN)/python -m tests.clips --demo $@
+
+lock: $(VENV)/.installed ## Write down the versions that are installed
+	$(BIN)/python -m pip freeze --exclude-editable --all | grep -v '^pip=' | sed 's/+cpu//' > requirements/lock.txt
 
 clean: ## Remove what was built, but not .venv
 	rm -rf out build model_repository/.built model_repository/*/[0-9]* preprocess/data/.checked preprocess/data/*.tflite

@@ -4,6 +4,7 @@ A socket's own timeout starts anew with every byte: a server that sends one a se
 """
 
 import io
+import selectors
 import socket
 from typing import Any
 
@@ -42,6 +43,12 @@ class DeadlineSocket:
             return self._sock.recv_into(buffer)
         except TimeoutError:
             raise self.deadline.exceeded() from None
+
+    def dropped(self) -> bool:
+        """Of a connection on which nothing is under way: the other side closed it, or speaks out of turn."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._sock, selectors.EVENT_READ)
+            return bool(selector.select(timeout=0))
 
     def makefile(self, mode: str) -> io.BufferedReader:  # noqa: ARG002
         """The reading end that ``http.client.HTTPResponse`` asks for."""

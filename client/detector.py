@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from client.connect import connect
 from client.endpoint import TlsOptions, parse_url
 from client.errors import BadResponse, InvalidFrames, InvalidOption, ServerError
 from client.judge import Scores, judge
 from client.model_info import ModelInfo
 from client.served import ServedModelCache
 from client.settings import ClientSettings
-from client.transport import Deadline, InferAnswer, ModelStatistics, connect
+from client.transport import Deadline, InferAnswer, ModelStatistics
 from client.verdict import ServedModel, Verdict
 from preprocess import Extraction, ExtractionOptions
 
@@ -29,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_DETECTOR = "deepfake_detector"
 _STATISTICS_S = 2.0
+_STATISTICS_TRIES = 4
+_STATISTICS_PAUSE_S = 0.002
 _ROUNDING = 1e-6
 """How far outside [0, 1] a probability may lie by rounding alone."""
 
@@ -147,7 +150,10 @@ class Detector:
             raise InvalidFrames(
                 f"frames is {count}; {self.detector} takes 1 to {info.max_frames} frames of a clip; ask for fewer"
             )
-        extraction = self._preprocess().extract(
+        start_s = time.perf_counter()
+        preprocessor = self._preprocess()
+        start_s = time.perf_counter() - start_s
+        extraction = preprocessor.extract(
             Path(path),
             ExtractionOptions(frames=count, image_size_px=info.image_size_px, crop_margin=info.crop_margin),
         )
@@ -155,7 +161,12 @@ class Detector:
         digest = _sha256(extraction.source.path)
         hash_s = time.perf_counter() - hash_started
         verdict = self.detect_clips(extraction, frames_requested=count, source_sha256=digest)
-        stage_s = {**verdict.stage_s, "hash": round(hash_s, 6), "total": round(time.perf_counter() - started, 6)}
+        stage_s = {
+            "start": round(start_s, 6),
+            **verdict.stage_s,
+            "hash": round(hash_s, 6),
+            "total": round(time.perf_counter() - started, 6),
+        }
         verdict = replace(verdict, stage_s=stage_s)
         return Analysis(verdict=verdict, extraction=extraction)
 
@@ -181,8 +192,8 @@ class Detector:
                 scores[clip.track_id] = self.infer_frames(clip.frames)
                 model = scores[clip.track_id].model
         stage_s["request"] = sum(item.request_s for item in scores.values())
-        if scores:
-            stage_s.update(_server_stages(before, self._statistics(), self.detector, len(scores)))
+        if scores and before:
+            stage_s.update(self._server_stages(before, len(scores)))
         stage_s["total"] = extraction.stage_s.get("total", 0.0) + time.perf_counter() - started
         return judge(
             extraction,
@@ -221,6 +232,15 @@ class Detector:
             logger.debug("no statistics: %s", error)
             return {}
 
+    def _server_stages(self, before: dict[str, ModelStatistics], requests: int) -> dict[str, float]:
+        # Triton counts a request a moment after it has sent the answer.
+        for _ in range(_STATISTICS_TRIES):
+            stages = _server_stages(before, self._statistics(), self.detector, requests)
+            if stages:
+                return stages
+            time.sleep(_STATISTICS_PAUSE_S)
+        return {}
+
     def _checked(self, answer: InferAnswer, count: int, model: ServedModel, request_s: float) -> Scores:
         shapes = {"CLIP_PROBABILITY": (1,), "FRAME_PROBABILITIES": (count,), "FRAME_LOGITS": (count, 2)}
         for name, shape in shapes.items():
@@ -228,18 +248,14 @@ class Detector:
                 raise BadResponse(f"{self.url} answered without {name}; {self.detector!r} is no detector of this contract")
             values = answer.outputs[name]
             if values.shape != shape:
-                raise BadResponse(
-                    f"{self.url} answered {name} with shape {values.shape}; with {count} frames it must be {shape}"
-                )
+                raise BadResponse(f"{self.url} answered {name} with shape {values.shape}; for {count} frames it is {shape}")
             if not np.isfinite(values).all():
                 raise BadResponse(
                     f"{self.url} answered {name} with {values[~np.isfinite(values)][0]}; every value must be finite; "
                     "the weights or their precision are broken, export them again"
                 )
             if name != "FRAME_LOGITS" and (values.min() < -_ROUNDING or values.max() > 1 + _ROUNDING):
-                raise BadResponse(
-                    f"{self.url} answered {name} from {values.min()} to {values.max()}; probabilities are in [0, 1]"
-                )
+                raise BadResponse(f"{self.url} answered {name} in [{values.min()}, {values.max()}]; it must be in [0, 1]")
         return Scores(
             score=min(1.0, max(0.0, float(answer.outputs["CLIP_PROBABILITY"][0]))),
             frame_scores=np.clip(answer.outputs["FRAME_PROBABILITIES"], 0.0, 1.0),

@@ -121,31 +121,25 @@ class HttpTransport:
     def _request(
         self, method: str, path: str, detector: str, deadline: Deadline, body: list[Any], headers: dict[str, str]
     ) -> tuple[http.client.HTTPMessage, bytes]:
-        """One exchange. A kept connection that the server closed while it was idle is replaced once."""
-        for attempt in range(2):
-            connection, fresh = self._take(deadline, new=attempt > 0)
-            done = False
-            try:
-                status, answer_headers, answer = self._exchange(connection, method, path, body, headers)
-                done = answer_headers.get("Connection", "").lower() != "close"
-            except (ConnectionError, http.client.RemoteDisconnected, ssl.SSLEOFError) as error:
-                if not fresh:
-                    continue
-                raise ConnectionLost(
-                    f"{self._url} went away in mid-request ({error}); see the server's log, then send it again"
-                ) from error
-            except http.client.IncompleteRead as error:
-                raise ConnectionLost(f"{self._url} broke off in mid-answer ({error}); send it again") from error
-            except (http.client.HTTPException, ValueError) as error:
-                raise BadResponse(f"{self._url} does not speak HTTP ({error!r}); is it Triton's HTTP port (8000)?") from error
-            except OSError as error:
-                raise ConnectionLost(f"the connection to {self._url} broke ({error}); send the request again") from error
-            finally:
-                self._give_back(connection, keep=done)
-            if status != http.client.OK:
-                raise self._refusal(status, answer, detector)
-            return answer_headers, answer
-        raise AssertionError("the second attempt is on a fresh connection: it returned or raised")
+        """One exchange."""
+        connection = self._take(deadline)
+        done = False
+        try:
+            status, answer_headers, answer = self._exchange(connection, method, path, body, headers)
+            done = answer_headers.get("Connection", "").lower() != "close"
+        except http.client.IncompleteRead as error:
+            raise ConnectionLost(f"{self._url} broke off in mid-answer ({error}); send it again") from error
+        except OSError as error:  # RemoteDisconnected among them
+            raise ConnectionLost(
+                f"{self._url} went away in mid-request ({error}); see the server's log, then send it again"
+            ) from error
+        except (http.client.HTTPException, ValueError) as error:
+            raise BadResponse(f"{self._url} does not speak HTTP ({error!r}); is it Triton's HTTP port (8000)?") from error
+        finally:
+            self._give_back(connection, keep=done)
+        if status != http.client.OK:
+            raise self._refusal(status, answer, detector)
+        return answer_headers, answer
 
     def _exchange(
         self, connection: http.client.HTTPConnection, method: str, path: str, body: list[Any], headers: dict[str, str]
@@ -183,15 +177,19 @@ class HttpTransport:
             self._url, detector, f"{message} (HTTP {status})", unavailable=busy, failed=status >= 500 and not busy
         )
 
-    def _take(self, deadline: Deadline, *, new: bool) -> tuple[http.client.HTTPConnection, bool]:
-        with self._lock:
-            if self._closed:
-                raise Unreachable(f"the connection to {self._url} is closed; make a new Detector")
-            connection = self._idle.pop() if self._idle and not new else None
-        if connection is not None:
-            cast(DeadlineSocket, connection.sock).deadline = deadline
-            return connection, False
-        return self._connect(deadline), True
+    def _take(self, deadline: Deadline) -> http.client.HTTPConnection:
+        while True:
+            with self._lock:
+                if self._closed:
+                    raise Unreachable(f"the connection to {self._url} is closed; make a new Detector")
+                connection = self._idle.pop() if self._idle else None
+            if connection is None:
+                return self._connect(deadline)
+            sock = cast(DeadlineSocket, connection.sock)
+            if not sock.dropped():
+                sock.deadline = deadline
+                return connection
+            connection.close()
 
     def _give_back(self, connection: http.client.HTTPConnection, *, keep: bool) -> None:
         with self._lock:

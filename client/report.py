@@ -21,8 +21,12 @@ from preprocess import Extraction
 
 _JPEG_QUALITY = 85
 _STAGES = {
+    "start": "Starting the face detector",
+    "open": "Opening the file",
     "decode": "Reading the video",
+    "convert": "Converting pictures",
     "detect": "Finding faces",
+    "track": "Following people",
     "crop": "Cutting out faces",
     "hash": "Checksum of the file",
     "request": "Asking the detector",

@@ -5,11 +5,17 @@ import unicodedata
 from client.verdict import Label, Reason, ServedModel, Verdict
 from preprocess import REASONS
 
-_HEADLINES: dict[Label, str] = {
+_HEADLINES: dict[Label | Reason, str] = {
     "FAKE": "Signs of face manipulation found",
     "REAL": "No signs of face manipulation found",
     "UNCERTAIN": "The detector cannot decide",
-    "NOT_EVALUATED": "Not evaluated",
+    "no_face": "No verdict: there is no face to judge",
+    "face_too_small": "No verdict: the faces are too small",
+    "face_too_blurry": "No verdict: the faces are too blurry",
+    "face_too_dark": "No verdict: the faces are too dark",
+    "no_usable_face": "No verdict: the faces cannot be seen well enough",
+    "too_few_frames": "No verdict: nobody is seen for long enough",
+    "untrained_model": "No verdict: the detector is untrained",
 }
 _REASONS: dict[Reason, str] = {
     "no_face": "No face was found in the frames that were looked at.",
@@ -29,7 +35,7 @@ _SEMANTICS = {
 
 def headline(verdict: Verdict) -> str:
     """A few words."""
-    return _HEADLINES[verdict.label]
+    return _HEADLINES[verdict.reason or verdict.label]
 
 
 def explanation(verdict: Verdict) -> str:

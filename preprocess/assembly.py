@@ -39,6 +39,7 @@ REASONS = {
     "face_too_small": "the face is too small",
     "face_too_dark": "the face is too dark",
     "face_too_blurry": "the face is too blurry",
+    "not_a_face": "it looked like a face, but never clearly",
     "short_track": "the face was seen too briefly",
     "track_limit": "more people than the limit on tracks",
 }
@@ -60,7 +61,12 @@ def assemble(
             by_track.setdefault(sighting.track, []).append((frame, sighting))
     least = min(len(frames), max(settings.min_track_frames, math.ceil(settings.min_track_share * len(frames))))
     long_enough = {key for key, seen in by_track.items() if len(seen) >= least}
-    usable = {key: [pair for pair in seen if pair[1].flaw is None] for key, seen in by_track.items() if key in long_enough}
+    doubtful = {
+        key
+        for key in long_enough
+        if float(np.median([sighting.face.score for _, sighting in by_track[key]])) < settings.min_track_confidence
+    }
+    usable = {key: [pair for pair in by_track[key] if pair[1].flaw is None] for key in sorted(long_enough - doubtful)}
     # Largest and longest first: the sum of the face's size over the frames that show it.
     ranked = sorted(
         (key for key, seen in usable.items() if seen),
@@ -79,8 +85,13 @@ def assemble(
             f"{brief} {'face was' if brief == 1 else 'faces were'} seen in fewer than {least} of {len(frames)} sampled frames "
             "and left out"
         )
+    if doubtful:
+        notes.append(
+            f"{len(doubtful)} {'thing' if len(doubtful) == 1 else 'things'} that looked like a face, but never clearly, "
+            f"{'was' if len(doubtful) == 1 else 'were'} left out"
+        )
     clips = tuple(_clip(position, usable[key], repeats) for position, key in enumerate(kept))
-    return clips, _dropped(frames, set(kept), set(ranked), long_enough), tuple(notes)
+    return clips, _dropped(frames, set(kept), doubtful, long_enough), tuple(notes)
 
 
 def _clip(track_id: int, seen: list[tuple[SampledFrame, Sighting]], repeats: dict[int, int]) -> Clip:
@@ -97,7 +108,7 @@ def _clip(track_id: int, seen: list[tuple[SampledFrame, Sighting]], repeats: dic
     )
 
 
-def _dropped(frames: list[SampledFrame], kept: set[int], ranked: set[int], long_enough: set[int]) -> tuple[Dropped, ...]:
+def _dropped(frames: list[SampledFrame], kept: set[int], doubtful: set[int], long_enough: set[int]) -> tuple[Dropped, ...]:
     """Frames that are in no clip, each with the reason that concerns its largest face."""
     dropped = []
     for frame in frames:
@@ -109,7 +120,7 @@ def _dropped(frames: list[SampledFrame], kept: set[int], ranked: set[int], long_
                 reason = sighting.flaw
             elif sighting.track not in long_enough:
                 reason = "short_track"
-            elif sighting.track in ranked:
-                reason = "track_limit"
+            else:
+                reason = "not_a_face" if sighting.track in doubtful else "track_limit"
         dropped.append(Dropped(frame_index=frame.index, timestamp_s=frame.timestamp_s, reason=reason))
     return tuple(dropped)

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import zipfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from preprocess.errors import FaceModelMissingError
@@ -64,6 +65,16 @@ def load(model: FaceModel, directory: Path = DATA_DIR) -> bytes:
             "delete it and run `python -m preprocess.face_models`"
         )
     return content
+
+
+@cache
+def weights() -> dict[str, bytes]:
+    """All models as installed, by file name; read once, so that a process may give up opening files.
+
+    Raises:
+        FaceModelMissingError: As ``load``.
+    """
+    return {model.file_name: load(model) for model in MODELS}
 
 
 def installed_models(directory: Path = DATA_DIR) -> list[Path]:

@@ -1,11 +1,14 @@
-"""Where faces are in a picture: BlazeFace short range first, more only when that does not explain what is expected.
+"""Where faces are in a picture: a quick look at the whole, then a close look at whatever is small or doubtful.
 
-BlazeFace (Bazarevsky et al. 2019) as MediaPipe Tasks runs it. The short-range model sees a whole picture at 128x128 and
-finds faces from about a tenth of its width; the full-range one sees it at 192x192 and takes more than twice as long. So:
+BlazeFace (Bazarevsky et al. 2019) as MediaPipe Tasks runs it. The short-range model sees a picture at 128x128: it is quick,
+but a face of less than a fifth of the picture gets a loose box and a low score, and so do shirts and bottle tops. The
+full-range model sees it at 192x192, finds smaller faces and takes more than twice as long. So:
 
 1. short range over the whole picture;
-2. full range too, if nothing was found, if a followed face is not among what was found, or if a look round is due;
-3. full range over overlapping tiles, if a look round is due and the picture is large.
+2. short range over the surroundings of each small or doubtful find, and of each followed face that was not found: the box
+   becomes as fine as that of a close-up, and what is no face loses its score;
+3. full range over the whole picture, if nothing was found, if a followed face is still missing, or if a look round is due;
+4. full range over overlapping tiles, if a look round is due and nothing but small faces was found in a large picture.
 """
 
 from collections.abc import Sequence
@@ -19,10 +22,18 @@ from numpy.typing import NDArray
 from preprocess import face_models
 from preprocess.boxes import Box, iou
 
-DETECT_LONG_SIDE_PX = 960
-"""Larger pictures are scaled down before detection: MediaPipe gives boxes in whole pixels, so much smaller would be coarse."""
+DETECT_LONG_SIDE_PX = 640
+"""Larger pictures are scaled down for the look at the whole; a face that this makes coarse is looked at closely anyway."""
+LARGE_FACE = 0.22
+"""Share of the picture's shorter side from which a face found in the whole picture needs no close look."""
+SURE_SCORE = 0.8
+"""Nor does it with at least this score."""
+CLOSE_LOOK_SIDES = 3.0
+"""Side of a close look, in sides of the face's box: the model then sees the face at the size that it was made for."""
+CLOSE_LOOK_PX = 256
 TILE_MIN_SIDE_PX = 480
 """Shorter side of a picture from which tiles show more than the whole."""
+SAME_FACE_IOU = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +59,8 @@ class FaceFinder:
         self._detectors: list[Any] = []
         self._short = self._load(face_models.SHORT_RANGE, min_confidence)
         self._full = self._load(face_models.FULL_RANGE, min_confidence)
-        self.passes = {"short_range": 0, "full_range": 0, "tiles": 0}
+        self.passes = {"short_range": 0, "close_look": 0, "full_range": 0, "tiles": 0}
+        """How often each was done."""
 
     def __enter__(self) -> "FaceFinder":
         return self
@@ -67,7 +79,8 @@ class FaceFinder:
 
         detector = FaceDetector.create_from_options(
             FaceDetectorOptions(
-                base_options=BaseOptions(model_asset_buffer=face_models.load(model)), min_detection_confidence=min_confidence
+                base_options=BaseOptions(model_asset_buffer=face_models.weights()[model.file_name]),
+                min_detection_confidence=min_confidence,
             )
         )
         self._detectors.append(detector)
@@ -81,23 +94,59 @@ class FaceFinder:
             expected: Where followed faces should be; the second pass runs when one of them is not found.
             look_round: Search for small and new faces, too.
         """
+        height, width = rgb.shape[:2]
+        shorter = min(height, width)
+        small = _shrink(rgb, DETECT_LONG_SIDE_PX)
+        scale = width / small.shape[1]
+        self.passes["short_range"] += 1
+        faces = self._confirm(rgb, self._detect(self._short, small, scale), [])
+        for box in expected:
+            if not _covered(box, faces) and (face := self._close_look(rgb, box)) is not None:
+                faces = _merge([*faces, face])
+        if look_round or not faces or not all(_covered(box, faces) for box in expected):
+            self.passes["full_range"] += 1
+            faces = self._confirm(rgb, self._detect(self._full, small, scale), faces)
+            if look_round and shorter >= TILE_MIN_SIDE_PX and all(face.box.side < LARGE_FACE * shorter for face in faces):
+                faces = self._confirm(rgb, self._tiles(rgb), faces)
+        return sorted(faces, key=lambda face: -face.box.area)[: self._max_faces]
+
+    def _confirm(self, rgb: NDArray[np.uint8], finds: list[Face], known: list[Face]) -> list[Face]:
+        """``known`` and those finds that are new and, on a close look where they need one, faces."""
+        enough = LARGE_FACE * min(rgb.shape[:2])
+        faces = list(known)
+        for find in sorted(finds, key=lambda find: -find.score):
+            if _covered(find.box, faces):
+                continue
+            sure = find.box.side >= enough and find.score >= SURE_SCORE
+            face = find if sure else self._close_look(rgb, find.box)
+            if face is not None:
+                faces = _merge([*faces, face])
+        return faces
+
+    def _close_look(self, rgb: NDArray[np.uint8], box: Box) -> Face | None:
+        """The face at a place, seen by the short-range model at its best size; None where there is none."""
         import cv2
 
         height, width = rgb.shape[:2]
-        scale = min(1.0, DETECT_LONG_SIDE_PX / max(height, width))
-        small = rgb
-        if scale < 1.0:
-            small = np.asarray(
-                cv2.resize(rgb, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA), np.uint8
-            )
-        self.passes["short_range"] += 1
-        faces = self._detect(self._short, small, width / small.shape[1])
-        if look_round or not faces or any(all(iou(box, face.box) < 0.2 for face in faces) for box in expected):
-            self.passes["full_range"] += 1
-            faces = _merge([*faces, *self._detect(self._full, small, width / small.shape[1])])
-            if look_round and min(height, width) >= TILE_MIN_SIDE_PX:
-                faces = _merge([*faces, *self._tiles(rgb)])
-        return sorted(faces, key=lambda face: -face.box.area)[: self._max_faces]
+        side = max(8, round(box.side * CLOSE_LOOK_SIDES))
+        x, y = box.centre
+        left, top = round(x - side / 2), round(y - side / 2)
+        part = rgb[max(top, 0) : max(top + side, 0), max(left, 0) : max(left + side, 0)]
+        if part.size == 0:
+            return None
+        missing = (max(-top, 0), max(top + side - height, 0), max(-left, 0), max(left + side - width, 0))
+        if any(missing):
+            part = np.asarray(cv2.copyMakeBorder(part, *missing, cv2.BORDER_CONSTANT), np.uint8)
+        method = cv2.INTER_AREA if side > CLOSE_LOOK_PX else cv2.INTER_LINEAR
+        close = np.asarray(cv2.resize(part, (CLOSE_LOOK_PX, CLOSE_LOOK_PX), interpolation=method), np.uint8)
+        self.passes["close_look"] += 1
+        offset = np.array([left, top], np.float32)
+        faces = [
+            Face(face.box.moved(left, top), face.score, face.points + offset)
+            for face in self._detect(self._short, close, side / CLOSE_LOOK_PX)
+        ]
+        same = [face for face in faces if iou(face.box, box) > 0.15]
+        return max(same, key=lambda face: face.score, default=None)
 
     def _tiles(self, rgb: NDArray[np.uint8]) -> list[Face]:
         """Full range over squares that cover the picture and overlap by a third, so that a face lies whole in one."""
@@ -152,10 +201,30 @@ def _starts(length: int, side: int) -> list[int]:
     return [round(position * (length - side) / (count - 1)) for position in range(count)] if count > 1 else [0]
 
 
+def _shrink(rgb: NDArray[np.uint8], long_side_px: int) -> NDArray[np.uint8]:
+    import cv2
+
+    height, width = rgb.shape[:2]
+    scale = long_side_px / max(height, width)
+    if scale >= 1.0:
+        return rgb
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _covered(box: Box, faces: list[Face]) -> bool:
+    return any(_same(box, face.box) for face in faces)
+
+
+def _same(a: Box, b: Box) -> bool:
+    """One face, even if one of the boxes is the loose one of a small face."""
+    return iou(a, b) >= SAME_FACE_IOU or a.holds_most_of(b) or b.holds_most_of(a)
+
+
 def _merge(faces: list[Face]) -> list[Face]:
-    """Each face once: earlier finds win, because the short-range model's box is the finer one."""
+    """Each face once, the one with the higher score."""
     kept: list[Face] = []
-    for face in faces:
-        if all(iou(face.box, other.box) < 0.3 and not other.box.holds_most_of(face.box) for other in kept):
+    for face in sorted(faces, key=lambda face: -face.score):
+        if not _covered(face.box, kept):
             kept.append(face)
     return kept

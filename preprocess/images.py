@@ -1,12 +1,13 @@
 """One picture out of an image file, upright, as RGB."""
 
 import warnings
-from typing import BinaryIO
+from typing import IO, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from preprocess.errors import TooManyPixelsError, UndecodableError
+from preprocess.guarded_file import GuardedFile
 from preprocess.media import Container
 from preprocess.settings import PreprocessSettings
 
@@ -24,28 +25,30 @@ def read_image(
 
     Raises:
         TooManyPixelsError: By the header, before anything is decoded.
-        UndecodableError
+        FileChangedError, UndecodableError
     """
     from PIL import Image, ImageOps
 
-    stream.seek(0)
+    guarded = GuardedFile(stream, name)
+    guarded.seek(0)
     try:
         with warnings.catch_warnings():
+            # Pillow warns of much that it then reads well, and of sizes, for which there is a setting here.
             warnings.simplefilter("ignore")
-            image = Image.open(stream, formats=[container.demuxer])
+            image = Image.open(cast(IO[bytes], guarded), formats=[container.demuxer])
             width, height = image.size
             if width * height > settings.max_frame_pixels:
-                raise TooManyPixelsError(
-                    f"{name} has {width}x{height} = {width * height} pixels, the limit is {settings.max_frame_pixels}; "
-                    "raise UNMASK_PREPROCESS_MAX_FRAME_PIXELS or scale it down"
-                )
+                raise _too_large(name, f"{width}x{height} = {width * height}", settings)
             image.load()
             orientation = image.getexif().get(0x0112, 1)
+            guarded.check()
             upright = ImageOps.exif_transpose(image)
             if upright.mode.startswith("I"):
                 # 16-bit grey: Pillow's own conversion cuts off at 255 instead of scaling.
                 upright = Image.fromarray((np.asarray(upright, np.int64).clip(0, 65535) >> 8).astype(np.uint8))
             return np.ascontiguousarray(upright.convert("RGB")), _TURNED_DEG.get(orientation, 0)
+    except Image.DecompressionBombError as error:
+        raise _too_large(name, "far too many", settings) from error
     except (
         OSError,
         ValueError,
@@ -61,3 +64,10 @@ def read_image(
         raise UndecodableError(
             f"{name} cannot be read as {container.name}: {error}; it may be damaged: copy it again"
         ) from error
+
+
+def _too_large(name: str, size: str, settings: PreprocessSettings) -> TooManyPixelsError:
+    return TooManyPixelsError(
+        f"{name} has {size} pixels, the limit is {settings.max_frame_pixels}; raise UNMASK_PREPROCESS_MAX_FRAME_PIXELS or "
+        "scale it down"
+    )

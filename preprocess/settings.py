@@ -49,6 +49,8 @@ class PreprocessSettings(BaseSettings):
     """Lowest ``sharpness`` of a crop (see ``preprocess.quality``); lower ones are dropped as ``face_too_blurry``."""
     min_exposure: float = Field(default=8.0, ge=0, le=255)
     """Lowest mean grey level of a crop; lower ones are dropped as ``face_too_dark``."""
+    min_track_confidence: float = Field(default=0.65, ge=0, lt=1)
+    """A track whose median detector score is lower gives no clip (``not_a_face``): bottle tops, backs of heads, shirts."""
     min_track_share: float = Field(default=0.08, ge=0, le=1)
     """A track seen in a smaller share of the sampled frames than this gives no clip (``short_track``)."""
     min_track_frames: int = Field(default=2, ge=1)

@@ -4,8 +4,10 @@ PyAV was measured against OpenCV's FFmpeg (``benchmarks/preprocessing``): equal 
 times, takes an open file instead of a path (so that the demuxer can open nothing else) and lets one demuxer be named.
 """
 
+import itertools
 import logging
 import os
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,7 +18,6 @@ from numpy.typing import NDArray
 
 from preprocess.deadline import Deadline
 from preprocess.errors import (
-    FileChangedError,
     NamesOtherFilesError,
     PreprocessError,
     TooLongError,
@@ -24,8 +25,10 @@ from preprocess.errors import (
     TooManyPixelsError,
     UndecodableError,
 )
+from preprocess.guarded_file import GuardedFile
 from preprocess.media import Container
-from preprocess.random_access import is_random_access
+from preprocess.packet_table import PacketTable
+from preprocess.random_access import is_disposable, is_random_access
 from preprocess.settings import PreprocessSettings
 
 if TYPE_CHECKING:
@@ -36,8 +39,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MIN_SKIPPED_PACKETS = 32
-"""Packets in a row that must not be needed before they are left out; draining the decoder costs about as much as a few."""
+MIN_SEEK_PACKETS = 250
+"""Packets to pass over from which asking the container's index is quicker than reading on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +60,8 @@ class DecodedFrame:
         # Files that do not say their matrix mean BT.709 from 720 lines up and BT.601 below: so do players.
         unspecified = frame.colorspace == 2
         matrix = (1 if frame.height >= 720 else 5) if unspecified else frame.colorspace
-        rgb = frame.to_ndarray(format="rgb24", src_colorspace=matrix, dst_colorspace=matrix)
+        rgb = frame.to_ndarray(format="rgb24", src_colorspace=matrix, dst_colorspace=matrix, threads=1)
         return np.ascontiguousarray(np.rot90(rgb, -(self.turn_deg // 90)), np.uint8)
-
-
-@dataclass(frozen=True, slots=True)
-class PacketTable:
-    """What demuxing alone tells, one entry a frame in decoding order."""
-
-    pts: NDArray[np.int64]
-    random_access: NDArray[np.bool_]
-    """Decoding may start here and every later-or-equal presentation time comes out as if it had started at 0."""
 
 
 class VideoReader:
@@ -86,18 +80,19 @@ class VideoReader:
     def __init__(
         self, stream: BinaryIO, container: Container, *, name: str, settings: PreprocessSettings, deadline: Deadline
     ) -> None:
-        self._file = _GuardedFile(stream, name)
+        self._file = GuardedFile(stream, name)
         self._kind = container
         self._name = name
         self._settings = settings
         self._deadline = deadline
         self._threads = settings.decoder_threads or min(8, len(os.sched_getaffinity(0)))
-        self._decoded = 0
+        self.decoded_frames = 0
+        """Frames that the decoder has given so far."""
+        self._at = 0
         self._container, self._stream = self._open()
         try:
             self._read_facts()
-            table = self._demux()
-            self._table = table if len(np.unique(table.pts)) == len(table.pts) > 0 else None
+            self._table = self._demux()
             pts = np.sort(self._table.pts) if self._table is not None else self._decode_all_pts()
             if len(pts) == 0:
                 raise UndecodableError(f"{name} holds no video frame; it may be cut off: copy it again")
@@ -175,7 +170,7 @@ class VideoReader:
             )
         except PreprocessError:
             raise
-        except (av.FFmpegError, ValueError, OSError) as error:
+        except (av.FFmpegError, ValueError) as error:
             raise self._undecodable(error) from error
         streams = [
             stream
@@ -192,11 +187,14 @@ class VideoReader:
             raise UndecodableError(f"{self._name} has a video codec that this FFmpeg cannot decode; convert it to H.264")
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = self._threads
+        # What the container says of a frame's size is one thing; the decoder refuses what the pictures say.
+        stream.codec_context.options = {"max_pixels": str(self._settings.max_frame_pixels)}
         return container, stream
 
     def _reopen(self) -> None:
         self._container.close()
         self._container, self._stream = self._open()
+        self._at = 0
 
     def _refuse_open(self, url: str, flags: int, options: dict[str, Any]) -> Any:  # noqa: ARG002
         raise NamesOtherFilesError(f"{self._name} asked to open {url[:200]!r}; only the file itself is read")
@@ -248,7 +246,7 @@ class VideoReader:
                 packet = next(packets, None)
             except PreprocessError:
                 raise
-            except (av.FFmpegError, ValueError, OSError) as error:
+            except (av.FFmpegError, ValueError) as error:
                 logger.debug("demuxing of %s ended early: %s", self._name, error)
                 packet = None
             self._file.check()
@@ -257,10 +255,10 @@ class VideoReader:
             if packet.size:
                 yield packet
 
-    def _demux(self) -> PacketTable:
-        pts: list[int] = []
-        random_access: list[bool] = []
-        complete = True
+    def _demux(self) -> PacketTable | None:
+        """The table, or None where the packets do not tell every frame's time."""
+        pts, dts = array("q"), array("q")
+        random_access = bytearray()
         extradata = self._stream.codec_context.extradata
         for packet in self._packets():
             if len(pts) % 1024 == 0:
@@ -268,14 +266,15 @@ class VideoReader:
             if packet.is_discard:
                 continue
             if packet.pts is None:
-                complete = False
-                break
+                return None
             pts.append(packet.pts)
+            dts.append(packet.pts if packet.dts is None else packet.dts)
             random_access.append(is_random_access(self.codec, packet, extradata))
             self._check_frames(len(pts))
-        if not complete:
-            pts, random_access = [], []
-        return PacketTable(np.array(pts, np.int64), np.array(random_access, np.bool_))
+        table = PacketTable(
+            np.array(pts, np.int64), np.array(dts, np.int64), np.frombuffer(random_access, np.uint8).astype(np.bool_)
+        )
+        return table if len(np.unique(table.pts)) == len(table.pts) > 0 else None
 
     def _check_frames(self, count: int) -> None:
         if count > self._settings.max_file_frames:
@@ -292,50 +291,49 @@ class VideoReader:
     # -- decoding -----------------------------------------------------------------------------------------------------
 
     def _pictures(self, wanted_pts: NDArray[np.int64] | None) -> "Iterator[VideoFrame]":
-        needed = self._needed_packets(wanted_pts)
-        last = len(needed) if needed is not None else None
-        position = 0
-        skipping = False
-        for packet in self._packets():
-            if packet.is_discard:
-                if not skipping:
-                    yield from self._decode(packet)
-                continue
-            if needed is not None and last is not None:
-                if position >= last:
-                    break
-                if not needed[position]:
-                    if not skipping:
-                        yield from self._decode(None)
-                        self._stream.codec_context.flush_buffers()
-                        skipping = True
-                    position += 1
-                    continue
-            skipping = False
-            position += 1
-            yield from self._decode(packet)
-        if not skipping:
+        """What decoding gives for the packets that the wanted presentation times need; None: for all of them."""
+        table = self._table
+        if table is None or wanted_pts is None:
+            for packet in self._packets():
+                yield from self._decode(packet)
             yield from self._decode(None)
+            return
+        wanted = set(wanted_pts.tolist())
+        extradata = self._stream.codec_context.extradata
+        for start, end in table.runs(wanted_pts):
+            for packet in self._packets_between(table, start, end):
+                if packet.pts in wanted or not is_disposable(self.codec, packet, extradata):
+                    yield from self._decode(packet)
+            yield from self._decode(None)
+            self._stream.codec_context.flush_buffers()
 
-    def _needed_packets(self, wanted_pts: NDArray[np.int64] | None) -> NDArray[np.bool_] | None:
-        """Which packets must be decoded, in decoding order, to the last one needed; None: all of the file."""
-        if self._table is None or wanted_pts is None:
-            return None
-        pts, random_access = self._table.pts, self._table.random_access
-        place = np.argsort(pts, kind="stable")
-        targets = np.sort(place[np.searchsorted(pts, wanted_pts, sorter=place)])
-        needed = np.zeros(int(targets[-1]) + 1, np.bool_)
-        starts = np.flatnonzero(random_access)
-        end = 0
-        for target in targets.tolist():
-            # The last start in decoding order, at or before the target, that is not shown after it.
-            candidate = int(np.searchsorted(starts, target, side="right")) - 1
-            while candidate >= 0 and pts[starts[candidate]] > pts[target]:
-                candidate -= 1
-            start = int(starts[candidate]) if candidate >= 0 else 0
-            needed[(start if start - end >= MIN_SKIPPED_PACKETS else end) : target + 1] = True
-            end = target + 1
-        return needed
+    def _packets_between(self, table: PacketTable, start: int, end: int) -> "Iterator[Packet[VideoStream]]":
+        """Packets of the table from ``start`` to ``end`` (exclusive); ``self._at`` is the place of the next one."""
+        packets = self._packets()
+        if start - self._at >= MIN_SEEK_PACKETS:
+            self._container.seek(int(table.pts[start]), stream=self._stream, backward=True)
+            packets = self._packets()
+            first = next(packets, None)
+            place = table.place(first.pts, first.dts) if first is not None else None
+            if place is None or not self._at <= place <= start or first is None:
+                # The container's index leads elsewhere; reading from the beginning always arrives.
+                logger.debug("seeking in %s led to %s instead of packet %d", self._name, place, start)
+                self._reopen()
+                packets = self._packets()
+            else:
+                self._at = place
+                packets = itertools.chain([first], packets)
+        for packet in packets:
+            if packet.is_discard:
+                # Before an edit list's start: decoded for those that follow, never shown.
+                if self._at >= start:
+                    yield packet
+                continue
+            self._at += 1
+            if self._at > start:
+                yield packet
+            if self._at >= end:
+                return
 
     def _decode(self, packet: "Packet[VideoStream] | None") -> "Iterator[VideoFrame]":
         import av
@@ -348,8 +346,8 @@ class VideoReader:
             return
         for frame in frames:
             self._deadline.check()
-            self._decoded += 1
-            if self._decoded > self._settings.max_decoded_frames:
+            self.decoded_frames += 1
+            if self.decoded_frames > self._settings.max_decoded_frames:
                 raise TooManyFramesError(
                     f"{self._name} needs more than {self._settings.max_decoded_frames} frames decoded; raise "
                     "UNMASK_PREPROCESS_MAX_DECODED_FRAMES or look at a shorter span"
@@ -367,41 +365,3 @@ class VideoReader:
 
 def _demuxer_names(demuxer: str) -> tuple[str, ...]:
     return {"mov": ("mov,mp4,m4a,3gp,3g2,mj2",), "matroska": ("matroska,webm",)}.get(demuxer, (demuxer,))
-
-
-class _GuardedFile:
-    """The file as FFmpeg sees it: bytes up to the size that it had when it was opened, and proof that it did not change."""
-
-    def __init__(self, stream: BinaryIO, name: str) -> None:
-        self._stream = stream
-        self._name = name
-        self._before = os.fstat(stream.fileno())
-        self._position = 0
-
-    def read(self, count: int = -1) -> bytes:
-        """Bytes from the position; empty at the end."""
-        left = self._before.st_size - self._position
-        data = self._stream.read(left if count < 0 else min(count, left)) if left > 0 else b""
-        self._position += len(data)
-        return data
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        """As io.IOBase.seek."""
-        base = (0, self._position, self._before.st_size)[whence]
-        self._position = self._stream.seek(min(max(base + offset, 0), self._before.st_size))
-        return self._position
-
-    def tell(self) -> int:
-        """As io.IOBase.tell."""
-        return self._position
-
-    def check(self) -> None:
-        """Raises:
-        FileChangedError: Size or modification time are not what they were.
-        """
-        now = os.fstat(self._stream.fileno())
-        if (now.st_size, now.st_mtime_ns) != (self._before.st_size, self._before.st_mtime_ns):
-            raise FileChangedError(
-                f"{self._name} changed while it was read ({self._before.st_size} bytes before, {now.st_size} now); "
-                "wait until it is complete"
-            )

@@ -4,9 +4,11 @@ It is given descriptors, never paths; it may write no file (RLIMIT_FSIZE), use s
 and, where the kernel offers Landlock, open no file at all.
 """
 
+import importlib
 import logging
 import math
 import os
+import pkgutil
 import resource
 import signal
 import socket
@@ -15,9 +17,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from preprocess import wire
+import numpy as np
+
+from preprocess import face_models, wire
 from preprocess.errors import MemoryLimitError, PreprocessError
 from preprocess.options import ExtractionOptions
+from preprocess.sandbox import shut_off
 from preprocess.settings import PreprocessSettings
 
 logger = logging.getLogger(__name__)
@@ -28,14 +33,17 @@ def serve(channel: socket.socket) -> None:
     greeting, _, _ = wire.receive(channel)
     settings = PreprocessSettings(**greeting["settings"])
     _limit(settings)
-    # Imported and loaded here, so that everything which opens files happens before the first hostile byte is read.
     try:
-        finder = _prepare(settings)
+        _import_all()
+        _detector(settings).close()
+        # All that opens files is behind us. The detector in use is made after it, so that its threads are bound, too.
+        sandbox = shut_off()
+        finder = _detector(settings)
     except PreprocessError as error:
         wire.send(channel, _failure(error))
         return
     with finder:
-        wire.send(channel, {"ready": os.getpid()})
+        wire.send(channel, {"ready": os.getpid(), "sandbox": sandbox})
         while True:
             try:
                 request, _, descriptor = wire.receive(channel)
@@ -86,15 +94,24 @@ def _failure(error: PreprocessError) -> dict[str, Any]:
     return {"error": {"code": error.code, "message": str(error)}}
 
 
-def _prepare(settings: PreprocessSettings) -> Any:
+def _import_all() -> None:
     import av
-    import numpy as np
-    from PIL import Image
+    from PIL import Image, ImageOps  # noqa: F401
 
-    from preprocess.faces import FaceFinder
+    from preprocess import pipeline  # noqa: F401
 
+    # PyAV imports parts of itself when a file first needs them; then it is too late.
+    for module in pkgutil.walk_packages(av.__path__, "av."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
     av.logging.set_level(av.logging.PANIC)
     Image.init()
+    face_models.weights()
+
+
+def _detector(settings: PreprocessSettings) -> Any:
+    from preprocess.faces import FaceFinder
+
     finder = FaceFinder(min_confidence=settings.min_confidence, max_faces=settings.max_faces_per_frame)
     finder.find(np.zeros((512, 512, 3), np.uint8), look_round=True)
     return finder

@@ -38,6 +38,8 @@ class WorkerProcess:
         self._said: collections.deque[str] = collections.deque(maxlen=20)
         self._reader: threading.Thread | None = None
         self._files = 0
+        self.sandbox = 0
+        """Landlock version that binds the child; 0: none."""
 
     @property
     def pid(self) -> int | None:
@@ -76,6 +78,7 @@ class WorkerProcess:
             answer, blob, _ = wire.receive(ours)
             if "ready" not in answer:
                 wire.unpack_extraction(answer, blob)
+            self.sandbox = int(answer.get("sandbox", 0))
         except (OSError, EOFError) as error:
             said = self._end()
             raise WorkerError(f"the decoding process did not start within {START_LIMIT_S:g} s ({error}): {said}") from error

@@ -67,7 +67,7 @@ def check_profile(http_url: str, profile: str) -> None:
 
 
 def drain(http_url: str, timeout_s: float) -> bool:
-    """Takes every ensemble out of service and waits until its requests in flight are answered.
+    """Takes every model out of service, ensembles first, and waits until the requests in flight are answered.
 
     On SIGTERM alone, Triton closes the schedulers of the composing models at once, and an ensemble between two steps fails with
     UNAVAILABLE. Unloading the ensembles first lets them finish; new requests are refused (NOT_FOUND: unknown model) all the while.
@@ -77,18 +77,20 @@ def drain(http_url: str, timeout_s: float) -> bool:
     """
     deadline = time.monotonic() + timeout_s
     try:
-        ensembles = [
-            model
-            for model, state in loaded_models(http_url).items()
-            if state == "READY" and "ensemble_scheduling" in live_config(http_url, model)
-        ]
-        for model in ensembles:
-            _call(f"{http_url}/v2/repository/models/{model}/unload", method="POST")
-        while time.monotonic() < deadline:
-            states = loaded_models(http_url)
-            if not any(states.get(model) in ("READY", "UNLOADING") for model in ensembles):
-                return True
-            time.sleep(_POLL_S)
+        ready = [model for model, state in loaded_models(http_url).items() if state == "READY"]
+        ensembles = [model for model in ready if "ensemble_scheduling" in live_config(http_url, model)]
+        others = [model for model in ready if model not in ensembles]
+        return all(_unload(http_url, models, deadline) for models in (ensembles, others))
     except (urllib.error.URLError, ConnectionError, TimeoutError):
         return False
+
+
+def _unload(http_url: str, models: list[str], deadline: float) -> bool:
+    for model in models:
+        _call(f"{http_url}/v2/repository/models/{model}/unload", method="POST")
+    while time.monotonic() < deadline:
+        states = loaded_models(http_url)
+        if not any(states.get(model) in ("READY", "UNLOADING") for model in models):
+            return True
+        time.sleep(_POLL_S)
     return False

@@ -41,6 +41,6 @@ class ServingSettings(BaseSettings):
     start_timeout_s: float = Field(default=180.0, gt=0)
     """Longest wait for every model to be ready."""
     drain_timeout_s: float = Field(default=30.0, ge=0)
-    """How long requests in flight may take after a stop was asked for."""
+    """How long requests in flight may take after a stop was asked for; 0 cuts them off."""
     verbose: int = Field(default=0, ge=0, le=3)
     """Triton's own verbosity."""

@@ -159,6 +159,25 @@ def write_video(
     return path
 
 
+def write_long(path: Path, *, hours: float, size: tuple[int, int], gop: int = 250) -> Path:
+    """A long video made quickly: one group of pictures is encoded and then written again and again, later each time."""
+    options = {"g": str(gop), "keyint_min": str(gop), "sc_threshold": "0", "preset": "veryfast", "crf": "28"}
+    chunk = write_video(path.with_suffix(".chunk.mp4"), portrait(gop / FPS, size), options=options)
+    with av.open(str(chunk)) as source, av.open(str(path), "w", container_options={"fflags": "+bitexact"}) as output:
+        packets = [packet for packet in source.demux(video=0) if packet.size]
+        data = [(bytes(packet), packet.pts or 0, packet.dts or 0, packet.is_keyframe) for packet in packets]
+        stream = output.add_stream_from_template(source.streams.video[0])
+        period = round(gop / FPS / packets[0].time_base)
+        for turn in range(round(hours * 3600 * FPS / gop)):
+            for content, pts, dts, is_keyframe in data:
+                packet = av.Packet(content)
+                packet.stream, packet.time_base, packet.is_keyframe = stream, packets[0].time_base, is_keyframe
+                packet.pts, packet.dts = pts + turn * period, dts + turn * period
+                output.mux(packet)
+    chunk.unlink()
+    return path
+
+
 def write_demo(path: Path) -> Path:
     """Four seconds, 640x480, one face, hand-held camera."""
     return write_video(path, portrait(4.0, (640, 480)))

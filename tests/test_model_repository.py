@@ -18,7 +18,7 @@ from tests.conftest import ROOT
 CONFIGS = sorted((ROOT / "model_repository").glob("*/config.pbtxt")) + sorted(
     (ROOT / "model_repository").glob("*/configs/*.pbtxt")
 )
-TYPES = {onnx.TensorProto.UINT8: "TYPE_UINT8", onnx.TensorProto.FLOAT: "TYPE_FP32"}
+TYPES: dict[int, str] = {onnx.TensorProto.UINT8: "TYPE_UINT8", onnx.TensorProto.FLOAT: "TYPE_FP32"}
 
 
 def read(path: Path) -> Any:

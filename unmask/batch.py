@@ -130,7 +130,10 @@ def _started(profile: Literal["auto", "cpu", "gpu", "reference"]) -> Iterator[st
             f"no --url was given and no server can be started here ({error}); give --url, or install one with "
             "`pip install 'unmask[serve]'`",
         ) from error
-    server = EmbeddedTriton(ServingSettings(profile=profile, grpc_port=0, http_port=0, metrics_port=0))
+    server = EmbeddedTriton(
+        # Nobody else asks this server: at the end nothing is in flight.
+        ServingSettings(profile=profile, grpc_port=0, http_port=0, metrics_port=0, drain_timeout_s=0)
+    )
     try:
         server.start()
     except ServingError as error:

@@ -14,6 +14,7 @@ from unmask import __version__
 # mediapipe and torch alone would take seconds. `tests/unmask/test_cli.py` holds the lines equal.
 COMMANDS: dict[str, tuple[str, str]] = {
     "detect": ("unmask.detect:detect", "Say of videos, images or folders whether the faces in them are fake."),
+    "faces": ("preprocess.commands:faces", "Write the face crops, a contact sheet and a JSON of what preprocessing sees."),
     "serve": ("serving.commands:serve", "Start Triton, the API and the console, and keep them running."),
     "console": ("console.commands:console", "Serve the web API and the pages for a Triton that runs elsewhere."),
     "keys": ("console.commands:keys", "Make, list and revoke the API keys of the console."),

@@ -39,7 +39,11 @@ _PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
 @click.option(
-    "--report", "report_path", type=click.Path(dir_okay=False, path_type=Path), help="Also write an HTML report here."
+    "--report",
+    "report_paths",
+    multiple=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also write a report here: a page for people (.html) or what --json prints (.json). May be given twice.",
 )
 @click.option("--tls-ca", type=_PEM, help="PEM file of the authorities to trust (grpcs, https).")
 @click.option("--tls-cert", type=_PEM, help="PEM chain that this client shows; needs --tls-key.")
@@ -54,7 +58,7 @@ def detect(
     deadline_s: float | None,
     profile: Literal["auto", "cpu", "gpu", "reference"] | None,
     as_json: bool,
-    report_path: Path | None,
+    report_paths: tuple[Path, ...],
     tls_ca: Path | None,
     tls_cert: Path | None,
     tls_key: Path | None,
@@ -73,15 +77,18 @@ def detect(
     logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
     if url and profile:
         raise click.UsageError("--profile belongs to the server that is started without --url; a running one has its own")
-    if report_path is not None and not report_path.absolute().parent.is_dir():
-        raise click.UsageError(f"--report {report_path}: the folder {report_path.absolute().parent} does not exist; make it")
+    for path in report_paths:
+        if path.suffix not in (".html", ".json"):
+            raise click.UsageError(f"--report {path}: the name must end in .html or .json")
+        if not path.absolute().parent.is_dir():
+            raise click.UsageError(f"--report {path}: the folder {path.absolute().parent} does not exist; make it")
 
     # After the checks of usage: these bring gRPC and OpenCV.
     from client.errors import InvalidRequest
     from client.report import Report
     from unmask import batch, detect_output
 
-    report = Report() if report_path else None
+    report = Report() if any(path.suffix == ".html" for path in report_paths) else None
     try:
         server = batch.Server(
             url=url,
@@ -94,12 +101,15 @@ def detect(
     except InvalidRequest as error:
         raise click.UsageError(str(error)) from error
     (detect_output.print_json if as_json else detect_output.print_table)(outcome.results)
-    if report is not None and report_path is not None:
+    for path in report_paths:
         try:
-            report.write(report_path)
+            if path.suffix == ".json":
+                path.write_text(detect_output.to_json(outcome.results) + "\n")
+            elif report is not None:
+                report.write(path)
         except OSError as error:
-            raise click.FileError(str(report_path), f"the report could not be written: {error}") from error
-        click.echo(f"report: {report_path}", err=True)
+            raise click.FileError(str(path), f"the report could not be written: {error}") from error
+        click.echo(f"report: {path}", err=True)
     if outcome.server_failed:
         sys.exit(EXIT_SERVER)
     if any(result.failure for result in outcome.results):

@@ -33,9 +33,14 @@ def with_progress(items: Sequence[Item]) -> Iterator[Item]:
         yield from bar.track(items, description="evaluating")
 
 
-def print_json(results: Sequence[Result]) -> None:
+def to_json(results: Sequence[Result]) -> str:
     """One document (``client/results.schema.json``)."""
-    click.echo(json.dumps(to_document(results), indent=2))
+    return json.dumps(to_document(results), indent=2)
+
+
+def print_json(results: Sequence[Result]) -> None:
+    """``to_json`` on stdout."""
+    click.echo(to_json(results))
 
 
 def print_table(results: Sequence[Result]) -> None:

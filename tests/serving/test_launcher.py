@@ -130,6 +130,14 @@ def test_a_killed_guard_takes_the_server_with_it(repository: Path) -> None:
         server.stop()
 
 
+def loaded_models_or_none(server: EmbeddedTriton) -> dict[str, str]:
+    """States of the models; empty once the server no longer answers."""
+    try:
+        return loaded_models(server.http_url)
+    except OSError:
+        return {}
+
+
 def test_a_stop_answers_what_is_in_flight_and_refuses_what_is_new(repository: Path) -> None:
     server = EmbeddedTriton(free_port_settings(repository, profile="reference")).start()
     answers: list[object] = []
@@ -149,7 +157,8 @@ def test_a_stop_answers_what_is_in_flight_and_refuses_what_is_new(repository: Pa
     time.sleep(1.0)  # 256 frames take longer than two seconds in fp32
     stopper = threading.Thread(target=server.stop)
     stopper.start()
-    time.sleep(0.3)
+    while server.alive() and loaded_models_or_none(server).get("deepfake_detector") == "READY":
+        time.sleep(0.02)
     ask(1)
     thread.join()
     stopper.join()
