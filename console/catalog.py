@@ -5,11 +5,12 @@ import threading
 import time
 from dataclasses import dataclass
 
+from client.connect import connect
 from client.endpoint import parse_url
 from client.errors import ClientError
 from client.model_info import ModelInfo, ModelInfoError
 from client.settings import ClientSettings
-from client.transport import Deadline, Transport, connect
+from client.transport import Deadline, Transport
 from client.verdict import ServedModel
 
 logger = logging.getLogger(__name__)

@@ -20,6 +20,10 @@ EXIT_USAGE = 2
 EXIT_SERVER = 3
 
 
+class _ServerFailed(click.ClickException):
+    exit_code = EXIT_SERVER
+
+
 def start_beside(triton_url: str, *, host: str | None, port: int | None, verbose: bool) -> "Console":
     """Starts API, pages and workers for a server that runs in this process; what `unmask serve` does.
 
@@ -32,9 +36,7 @@ def start_beside(triton_url: str, *, host: str | None, port: int | None, verbose
     try:
         return Console(_settings(given), log_level="INFO" if verbose else "WARNING").start()
     except ConsoleStartError as error:
-        failure = click.ClickException(str(error))
-        failure.exit_code = EXIT_SERVER
-        raise failure from error
+        raise _ServerFailed(str(error)) from error
 
 
 @click.command()

@@ -132,7 +132,7 @@ class Store:
     def revisions(self, ids: Sequence[str]) -> dict[str, int]:
         """Revision by id; deleted ones are missing."""
         with self._database.read() as session:
-            return dict(session.execute(select(A.id, A.revision).where(A.id.in_(ids))).tuples().all())
+            return {row.id: row.revision for row in session.execute(select(A.id, A.revision).where(A.id.in_(ids)))}
 
     def ahead_of(self, row: AnalysisRow) -> int:
         """Analyses that wait and came before this one."""
@@ -226,7 +226,7 @@ class Store:
         with self._database.read() as session:
             for at in range(0, len(names), 500):
                 part = names[at : at + 500]
-                states |= dict(session.execute(select(A.id, A.state).where(A.id.in_(part))).tuples().all())
+                states |= {row.id: row.state for row in session.execute(select(A.id, A.state).where(A.id.in_(part)))}
         for name, path in files.items():
             if states.get(name) in ("done", "failed") or (name not in states and _older(path, now - _ORPHAN_AGE_S)):
                 path.unlink(missing_ok=True)

@@ -57,15 +57,15 @@ async def receive(request: Request, settings: ConsoleSettings) -> Received:
     Raises:
         BadUpload, TooLarge, UploadTimeout, UnsupportedMedia, DiskFull
     """
-    free = await run_in_threadpool(lambda: shutil.disk_usage(settings.uploads_dir).free)
     declared = _declared_bytes(request)
+    if declared > settings.max_batch_bytes:
+        raise _body_too_large(settings)
+    free = await run_in_threadpool(lambda: shutil.disk_usage(settings.uploads_dir).free)
     if free - declared < settings.min_free_disk_bytes:
         raise DiskFull(
             f"{free} bytes are free where uploads are kept, and {settings.min_free_disk_bytes} must stay free "
             "(UNMASK_CONSOLE_MIN_FREE_DISK_BYTES); delete results or give the console a larger disk"
         )
-    if declared > settings.max_batch_bytes:
-        raise _body_too_large(settings)
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     received = Received()
     sink = _Sink(received, settings)
