@@ -8,9 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from client.endpoint import Endpoint, TlsOptions
 from client.errors import BadResponse, DeadlineExceeded, InvalidFrames
-from client.settings import ClientSettings
 
 INPUT = "FRAMES"
 """The ensemble's input, UINT8 [T, H, W, 3] RGB."""
@@ -80,6 +78,9 @@ class Transport(Protocol):
     def describe(self, detector: str, deadline: Deadline) -> ModelDescription:
         """Reads the detector's configuration and that of its composing models."""
 
+    def ready_models(self, deadline: Deadline) -> list[str]:
+        """Names of all models that are ready, composing ones included."""
+
     def infer(self, detector: str, frames: NDArray[np.uint8], deadline: Deadline) -> InferAnswer:
         """Sends (T, H, W, 3) frames. Checks nothing of them: the caller does, or wants the server's word."""
 
@@ -88,17 +89,6 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """Lets go of the connections."""
-
-
-def connect(endpoint: Endpoint, *, tls: TlsOptions | None, settings: ClientSettings) -> Transport:
-    """The transport for an address. Nothing is sent yet."""
-    if endpoint.protocol == "grpc":
-        from client.grpc_transport import GrpcTransport
-
-        return GrpcTransport(endpoint, tls=tls, settings=settings)
-    from client.http_transport import HttpTransport
-
-    return HttpTransport(endpoint, tls=tls, settings=settings)
 
 
 def tensor(name: str, datatype: str, shape: list[int], raw: memoryview | bytes, url: str) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""From which packets decoding may start without any later picture differing from decoding in order."""
+"""Which packets decoding may start from, and which it may leave out, without any other picture coming out differently."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ _KEYFRAME_IS_ENOUGH = frozenset({"vp8", "vp9", "av1", "libdav1d", "libvpx-vp9", 
 Containers mark H.264 recovery points as key frames, too, which promise less; so H.264 and H.265 are looked into."""
 
 _H264_IDR = 5
+_H264_SLICES = (1, 2, 3, 4, 5)
 _HEVC_IRAP = frozenset(range(16, 22))  # BLA, IDR and CRA: ITU-T H.265, table 7-1
 
 
@@ -24,6 +25,17 @@ def is_random_access(codec: str, packet: "Packet[Any]", extradata: bytes | None)
     if codec == "hevc":
         return any((header >> 1) & 0x3F in _HEVC_IRAP for header in _nal_headers(bytes(packet), _length_size(extradata, 21)))
     return False
+
+
+def is_disposable(codec: str, packet: "Packet[Any]", extradata: bytes | None) -> bool:
+    """Whether no other picture refers to this one, so that it need not be decoded unless it is wanted itself.
+
+    Told for H.264 only, by nal_ref_idc (ITU-T H.264, 7.4.1): half of an ordinary file's B pictures.
+    """
+    if codec != "h264" or packet.is_keyframe or packet.is_corrupt:
+        return False
+    slices = [header for header in _nal_headers(bytes(packet), _length_size(extradata, 4)) if header & 0x1F in _H264_SLICES]
+    return bool(slices) and all(header & 0x60 == 0 for header in slices)
 
 
 def _length_size(extradata: bytes | None, at: int) -> int | None:

@@ -88,13 +88,8 @@ def _every(timestamps_s: NDArray[np.float64], interval_s: float) -> tuple[NDArra
 
 
 def _windows(count: int, wanted: int, run: int) -> NDArray[np.int64]:
-    """``wanted`` of ``count`` frames as runs of ``run`` consecutive ones, each in the middle of its share."""
+    """``wanted`` of ``count`` frames as runs of ``run`` consecutive ones, what is spare spread evenly between them."""
+    place = np.arange(wanted)
     runs = -(-wanted // run)
-    lengths = [run] * (runs - 1) + [wanted - run * (runs - 1)]
-    picked = []
-    for position, length in enumerate(lengths):
-        share_start = position * count // runs
-        share = (position + 1) * count // runs - share_start
-        picked.append(share_start + max(0, (share - length) // 2) + np.arange(length))
-    indices: NDArray[np.int64] = np.unique(np.concatenate(picked))
+    indices: NDArray[np.int64] = place + (2 * (place // run) + 1) * (count - wanted) // (2 * runs)
     return indices

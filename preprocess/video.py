@@ -28,7 +28,7 @@ from preprocess.errors import (
 from preprocess.guarded_file import GuardedFile
 from preprocess.media import Container
 from preprocess.packet_table import PacketTable
-from preprocess.random_access import is_random_access
+from preprocess.random_access import is_disposable, is_random_access
 from preprocess.settings import PreprocessSettings
 
 if TYPE_CHECKING:
@@ -86,7 +86,8 @@ class VideoReader:
         self._settings = settings
         self._deadline = deadline
         self._threads = settings.decoder_threads or min(8, len(os.sched_getaffinity(0)))
-        self._decoded = 0
+        self.decoded_frames = 0
+        """Frames that the decoder has given so far."""
         self._at = 0
         self._container, self._stream = self._open()
         try:
@@ -297,9 +298,12 @@ class VideoReader:
                 yield from self._decode(packet)
             yield from self._decode(None)
             return
+        wanted = set(wanted_pts.tolist())
+        extradata = self._stream.codec_context.extradata
         for start, end in table.runs(wanted_pts):
             for packet in self._packets_between(table, start, end):
-                yield from self._decode(packet)
+                if packet.pts in wanted or not is_disposable(self.codec, packet, extradata):
+                    yield from self._decode(packet)
             yield from self._decode(None)
             self._stream.codec_context.flush_buffers()
 
@@ -342,8 +346,8 @@ class VideoReader:
             return
         for frame in frames:
             self._deadline.check()
-            self._decoded += 1
-            if self._decoded > self._settings.max_decoded_frames:
+            self.decoded_frames += 1
+            if self.decoded_frames > self._settings.max_decoded_frames:
                 raise TooManyFramesError(
                     f"{self._name} needs more than {self._settings.max_decoded_frames} frames decoded; raise "
                     "UNMASK_PREPROCESS_MAX_DECODED_FRAMES or look at a shorter span"

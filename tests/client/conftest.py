@@ -12,6 +12,8 @@ from serving import EmbeddedTriton
 from tests.client.misbehaving import write_repository
 from tests.conftest import free_port_settings
 
+PATIENCE_S = 240.0
+
 
 def url_of(server: EmbeddedTriton, protocol: str) -> str:
     """The server's address by protocol."""
@@ -27,7 +29,8 @@ def protocol(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def detector(triton: EmbeddedTriton, protocol: str) -> Iterator[Detector]:
     """The default detector on the real server."""
-    with Detector(url_of(triton, protocol)) as client:
+    # A loaded machine may need minutes for 256 frames in fp32; what is tested is not its speed.
+    with Detector(url_of(triton, protocol), deadline_s=PATIENCE_S) as client:
         yield client
 
 

@@ -30,7 +30,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def client(triton: EmbeddedTriton) -> Iterator[Detector]:
-    with Detector(triton.grpc_url) as detector:
+    with Detector(triton.grpc_url, deadline_s=240) as detector:
         yield detector
 
 
@@ -85,7 +85,7 @@ def test_a_still_picture(client: Detector, clips: dict[str, Path], tmp_path: Pat
 
 
 def test_too_few_frames_are_not_judged(triton: EmbeddedTriton, clips: dict[str, Path]) -> None:
-    with Detector(triton.grpc_url, settings=ClientSettings(min_frames=20)) as strict:
+    with Detector(triton.grpc_url, deadline_s=240, settings=ClientSettings(min_frames=20)) as strict:
         verdict = strict.detect(clips["one_face.mp4"], frames=30)
         assert verdict.reason == "untrained_model"
         # Asked for fewer, fewer are enough.

@@ -107,6 +107,19 @@ def test_a_pipe_gets_tab_separated_lines_and_no_bar(triton: EmbeddedTriton, fold
     assert "evaluating" not in done.stderr
 
 
+def test_a_name_that_is_no_text(triton: EmbeddedTriton, folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.mp4")
+    shutil.copy(folder / "one_face.mp4", path)
+    report = tmp_path / "report.html"
+    done = run(path, "--url", triton.grpc_url, "--frames", "4", "--json", "--report", report)
+    assert done.returncode == EXIT_DONE, done.stderr
+    [result] = document(done)["results"]
+    assert Verdict.from_dict(result["verdict"]).source.path == str(path)
+    assert "caf\\udce9.mp4" in report.read_text("utf-8")
+    done = run(path, "--url", triton.grpc_url, "--frames", "4")
+    assert "caf\\udce9.mp4" in done.stdout
+
+
 def test_a_terminal_gets_a_table_and_a_bar(triton: EmbeddedTriton, folder: Path) -> None:
     screen, terminal = pty.openpty()
     process = subprocess.Popen(
