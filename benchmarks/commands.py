@@ -5,19 +5,23 @@ import sys
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import click
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from benchmarks.paths import PathName
     from benchmarks.record import Record
     from benchmarks.servers import Target
 
 EXIT_INPUT, EXIT_USAGE, EXIT_SERVER = 1, 2, 3
 PROFILES = ("reference", "cpu", "gpu")
 DEFAULT_ENGINES = "torch-eager,torch-channels-last,torch-bf16,onnxruntime-fp32,openvino-fp32,openvino-bf16,openvino-int8"
+
+
+_RESULT = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 class NumberList(click.ParamType[tuple[int, ...]]):
@@ -88,11 +92,14 @@ def bench() -> None:
 @click.option(
     "--budget", "budget_s", type=click.FloatRange(min=1), default=60.0, show_default=True, help="Seconds per clip length."
 )
+@click.option(
+    "--peak/--no-peak", default=True, show_default=True, help="Measure matrix products, too: what the processor can do."
+)
 @_repository_option
 @_out_option
 def engines(
-    frames: tuple[int, ...], engines: str, profiles: str, threads: int, repeats: int, budget_s: float, repository: Path,
-    out: Path | None,
+    frames: tuple[int, ...], engines: str, profiles: str, threads: int, repeats: int, budget_s: float, peak: bool,
+    repository: Path, out: Path | None,
 ) -> None:  # fmt: skip
     """Compare engines, and the served path on top of them."""
     from benchmarks import engine_run
@@ -103,7 +110,7 @@ def engines(
     served = _names(profiles, PROFILES, "--served")
     options = engine_run.EngineOptions(
         engines=names, profiles=served, frames=frames, repository=repository, threads=threads,
-        effort=Effort(min_repeats=repeats, budget_s=budget_s),
+        effort=Effort(min_repeats=repeats, budget_s=budget_s), peak=peak,
     )  # fmt: skip
     settings = {
         "frames": frames,
@@ -164,8 +171,8 @@ def frames(
         raise click.UsageError("--paths is empty; name at least one of grpc, http, shm")
     options = frames_run.FramesOptions(
         frames=frames,
-        paths=names,
-        effort=Effort(min_repeats=repeats, budget_s=budget_s),  # type: ignore[arg-type]
+        paths=cast("tuple[PathName, ...]", names),
+        effort=Effort(min_repeats=repeats, budget_s=budget_s),
     )
     settings: dict[str, object] = {
         "frames": frames,
@@ -200,6 +207,7 @@ def frames(
     help="Seconds of an open loop.",
 )
 @click.option("--path", type=click.Choice(["grpc", "http"]), default="grpc", show_default=True, help="Way to the server.")
+@click.option("--perf-analyzer", is_flag=True, help="Measure the closed loops with NVIDIA's perf_analyzer, too.")
 @click.option(
     "--csv", "csv_path", type=click.Path(dir_okay=False, path_type=Path), help="Also write perf_analyzer's columns here."
 )
@@ -208,19 +216,27 @@ def frames(
 @_out_option
 def load(
     clients: tuple[int, ...], open_percent: tuple[int, ...] | None, frames: tuple[int, ...], duration_s: float,
-    open_duration_s: float, path: Literal["grpc", "http"], csv_path: Path | None, url: str | None, http_url: str | None,
-    profile: str, repository: Path, out: Path | None,
+    open_duration_s: float, path: Literal["grpc", "http"], csv_path: Path | None, perf_analyzer: bool,
+    url: str | None, http_url: str | None, profile: str, repository: Path, out: Path | None,
 ) -> None:  # fmt: skip
     """Apply load: more and more clients, then arrivals that wait for nobody."""
     from benchmarks import load_run
 
+    if perf_analyzer:
+        from benchmarks.perf_analyzer import why_not
+
+        if path != "grpc":
+            raise click.UsageError("--perf-analyzer measures gRPC; leave --path at grpc")
+        if reason := why_not():
+            raise click.UsageError(f"--perf-analyzer: {reason}")
+
     options = load_run.LoadOptions(
         clients=clients, open_percent=open_percent or (), frames=frames, duration_s=duration_s, open_duration_s=open_duration_s,
-        path=path, csv=csv_path,
+        path=path, csv=csv_path, perf_analyzer=perf_analyzer,
     )  # fmt: skip
     settings: dict[str, object] = {
         "clients": clients, "open_percent": open_percent or (), "frames": frames, "duration_s": duration_s,
-        "open_duration_s": open_duration_s, "path": path, "profile": profile,
+        "open_duration_s": open_duration_s, "path": path, "profile": profile, "perf_analyzer": perf_analyzer,
     }  # fmt: skip
 
     def work(record: "Record", tick: "Callable[[], None] | None") -> None:
@@ -261,6 +277,63 @@ def pipeline(
             pipeline_run.run(options, target, record, tick=tick)
 
     _run("pipeline", settings, out, work)
+
+
+@bench.command()
+@click.argument("before", type=_RESULT)
+@click.argument("after", type=_RESULT)
+@click.option(
+    "--threshold",
+    type=click.FloatRange(min=0, max=10),
+    default=0.1,
+    show_default=True,
+    help="Slower by more than this share is a regression.",
+)
+def compare(before: Path, after: Path, threshold: float) -> None:
+    """Compare two result files; exits with 1 where AFTER is slower than BEFORE by more than the threshold."""
+    from benchmarks import compare as comparison
+    from benchmarks.errors import RecordError
+    from benchmarks.record import load as read
+    from benchmarks.tables import show_differences
+
+    try:
+        first, second = read(before), read(after)
+        differences = comparison.compare(first, second)
+    except RecordError as error:
+        raise click.UsageError(str(error)) from error
+    show_differences(differences, threshold)
+    for name in comparison.missing(first, second):
+        click.echo(f"only in one of the files: {name}", err=True)
+    if first.machine != second.machine:
+        click.echo("the two runs are from different machines", err=True)
+    for path, record in ((before, first), (after, second)):
+        if record.state != "complete":
+            click.echo(f"{path} is {record.state}: {record.reason}", err=True)
+    if any(item.regressed(threshold) for item in differences):
+        sys.exit(EXIT_INPUT)
+
+
+@bench.command()
+@click.argument("results", nargs=-1, required=True, type=_RESULT)
+@click.option(
+    "--out",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("out/bench"),
+    show_default=True,
+    help="Folder for the page and the pictures.",
+)
+def render(results: tuple[Path, ...], folder: Path) -> None:
+    """Make plots (PNG) and one HTML page of result files."""
+    from benchmarks.errors import BenchmarkError
+    from benchmarks.page import write_page
+    from benchmarks.record import load as read
+
+    try:
+        page = write_page([read(path) for path in results], folder)
+    except BenchmarkError as error:
+        raise click.UsageError(str(error)) from error
+    click.echo(page)
 
 
 @contextmanager

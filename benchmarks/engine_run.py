@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,12 +12,12 @@ from numpy.typing import NDArray
 
 from benchmarks.clips import noise_clip
 from benchmarks.engines import Engine, make
-from benchmarks.errors import EngineUnavailable, ServerDied
+from benchmarks.errors import EngineUnavailable
 from benchmarks.paths import open_path
 from benchmarks.record import Check, Labels, Record
 from benchmarks.rounds import Candidate, Effort, measure
 from benchmarks.samples import median_ratio
-from benchmarks.servers import Target, serve
+from benchmarks.servers import Target, serve, watching
 
 logger = logging.getLogger("unmask.bench")
 BASELINE = "torch-eager"
@@ -37,6 +38,8 @@ class EngineOptions:
     repository: Path
     threads: int
     effort: Effort
+    peak: bool = False
+    """Also measure matrix products, for the distance to what the processor can do."""
 
 
 def bare_twin(profile: str, repository: Path) -> str:
@@ -115,11 +118,10 @@ def _with_servers(
                 candidates.append(Candidate(f"{name} T={frames}", partial(path.send, clip), labels))
             _agree(engines, clip, record)
             try:
-                measure(candidates, options.effort, tick=tick)
-            except Exception as error:
-                if dead := [target.profile for target in targets if not target.alive()]:
-                    raise ServerDied(f"the server of profile {dead[0]} ended in mid-run ({error})") from error
-                raise
+                with ExitStack() as stack:
+                    for target in targets:
+                        stack.enter_context(watching(target))
+                    measure(candidates, options.effort, tick=tick)
             finally:
                 record.add(candidates)
     finally:
@@ -135,8 +137,30 @@ def _agree(engines: Sequence[Engine], clip: NDArray[np.uint8], record: Record) -
         differences[f"{engine.name} T={len(clip)}"] = round(float(np.abs(engine.run(clip) - reference).max()), 6)
 
 
+def _distance_to_peak(record: Record) -> None:
+    """Share of the best matrix product in the same precision that each engine reaches at the longest clip."""
+    from benchmarks.engines.peak import multiply_adds_per_frame, peak_flops
+
+    operations = 2 * multiply_adds_per_frame()
+    record.figures["operations_per_frame"] = operations
+    peaks: dict[str, float] = {}
+    for precision in sorted({str(series.labels["precision"]) for series in record.series} & {"fp32", "bf16", "int8"}):
+        try:
+            peaks[precision] = peak_flops(precision)
+        except RuntimeError as error:
+            record.notes.append(f"no peak of {precision}: {str(error).splitlines()[0]}")
+    record.figures["peak_gflops"] = {name: round(value / 1e9, 1) for name, value in peaks.items()}
+    for series in record.series:
+        peak = peaks.get(str(series.labels["precision"]))
+        if peak:
+            rate = int(series.labels["frames"]) / float(np.median(series.samples))
+            series.figures["share_of_peak"] = round(rate * operations / peak, 4)
+
+
 def _derive(options: EngineOptions, record: Record) -> None:
     """Ratios and promises, from what was measured in one run."""
+    if options.peak:
+        _distance_to_peak(record)
     ratios = record.figures.setdefault("ratio_to_baseline", {})
     for series in record.series:
         frames = int(series.labels["frames"])

@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 
 from benchmarks import server_statistics
 from benchmarks.clips import noise_clip
-from benchmarks.errors import ServerDied
 from benchmarks.memory import resident_bytes
 from benchmarks.paths import DETECTOR, PathName, RequestPath, open_path
 from benchmarks.record import Check, Record
 from benchmarks.rounds import Candidate, Effort, measure
-from benchmarks.servers import Target
+from benchmarks.servers import Target, watching
 
 SHM_OF_GRPC_MAX = 1.05
 """Shared memory at T=256 may take this share of gRPC's time; 5% is what repeats of one path differ by."""
@@ -39,14 +38,11 @@ def run(options: FramesOptions, target: Target, record: Record, *, tick: Callabl
     """
     paths: dict[PathName, RequestPath] = {}
     try:
-        for name in options.paths:
-            paths[name] = open_path(name, target)
-        for frames in options.frames:
-            _one_length(frames, paths, options, target, record, tick)
-    except Exception as error:
-        if not target.alive():
-            raise ServerDied(f"the server ended in mid-run ({error})") from error
-        raise
+        with watching(target):
+            for name in options.paths:
+                paths[name] = open_path(name, target)
+            for frames in options.frames:
+                _one_length(frames, paths, options, target, record, tick)
     finally:
         for path in paths.values():
             if target.alive():

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from benchmarks.load_requests import Outcome, Sender
+from benchmarks.servers import LOST
 
 MAX_IN_FLIGHT = 512
 """Threads of an open loop; a request that finds none free waits, and its wait counts."""
@@ -73,7 +74,9 @@ def closed_loop(
             with lock:
                 level.outcomes.append(outcome)
             tick()
-            if outcome.error:
+            if outcome.error in LOST:
+                stop.set()
+            elif outcome.error:
                 # A client that is refused comes back a little later, as a real one would; else it would do nothing but ask.
                 stop.wait(0.05)
 
@@ -123,6 +126,8 @@ def open_loop(
                 if time.perf_counter() - watched > 1.0:
                     watched = time.perf_counter()
                     every_s()
+            if level.outcomes and level.outcomes[-1].error in LOST:
+                break
             pool.submit(send, length, due_s)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,8 +15,8 @@ from benchmarks.load_loops import Level, closed_loop, open_loop
 from benchmarks.load_requests import Sender
 from benchmarks.memory import resident_bytes
 from benchmarks.paths import DETECTOR, PathName, open_path
-from benchmarks.record import Check, Record, Series
-from benchmarks.servers import Target
+from benchmarks.record import Check, Labels, Record, Series
+from benchmarks.servers import LOST, Target
 
 KNEE_SHARE = 0.95
 """The knee is the smallest number of clients with this share of the best throughput: beyond it only latency grows."""
@@ -23,6 +24,7 @@ P99_OF_P50_MAX = 3.0
 REFUSED_MAX_MS = 50.0
 OVERLOAD_P99_OF_KNEE_MAX = 2.0
 MEMORY_GROWTH_MAX_MB = 100.0
+PERF_ANALYZER_DIFFERENCE_MAX = 0.1
 WARM_UP = 8
 
 
@@ -40,6 +42,8 @@ class LoadOptions:
     """Of each closed loop."""
     open_duration_s: float
     path: PathName = "grpc"
+    perf_analyzer: bool = False
+    """Measure each closed loop with NVIDIA's perf_analyzer, too."""
     csv: Path | None = None
 
 
@@ -66,6 +70,8 @@ def run(options: LoadOptions, target: Target, record: Record, *, tick: Callable[
                     sender, level, clients=clients, duration_s=options.duration_s, frames=options.frames, tick=tick
                 ),
             )  # fmt: skip
+            if options.perf_analyzer:
+                _second_opinion(level, options, target, record)
         knee = _knee(closed)
         record.figures["knee"] = {
             "clients": int(knee.load), "requests_per_s": round(knee.throughput, 4), "frames_per_s": round(knee.frames_per_s, 2)
@@ -88,7 +94,7 @@ def run(options: LoadOptions, target: Target, record: Record, *, tick: Callable[
                 ),
             )  # fmt: skip
             if memory:
-                labels: dict[str, str | int | float] = {"level": level.name, "outcome": "memory"}
+                labels: Labels = {"level": level.name, "outcome": "memory"}
                 record.series.append(Series(name=f"{level.name}: memory", unit="MB", samples=memory, labels=labels))
     finally:
         if target.alive():
@@ -104,12 +110,12 @@ def _apply(level: Level, target: Target, record: Record, loop: Callable[[], None
         loop()
     finally:
         _add(level, target, record, before)
-    if not target.alive():
+    if any(outcome.error in LOST for outcome in level.outcomes) or not target.alive():
         raise ServerDied(f"the server ended in mid-run, during {level.name}")
 
 
 def _add(level: Level, target: Target, record: Record, before: dict[str, server_statistics.Counters]) -> None:
-    figures: dict[str, object] = {
+    figures: dict[str, Any] = {
         "requests_per_s": round(level.throughput, 4),
         "frames_per_s": round(level.frames_per_s, 2),
         "sent": len(level.outcomes),
@@ -121,7 +127,7 @@ def _add(level: Level, target: Target, record: Record, before: dict[str, server_
         figures["split_ms"] = server_statistics.split_ms(before, server_statistics.read(target.http_url))
     if pids := target.pids():
         figures["server_memory_mb"] = round(resident_bytes(pids) / 1e6, 1)
-    labels = {"level": level.name, "kind": level.kind, "load": round(level.load, 4)}
+    labels: Labels = {"level": level.name, "kind": level.kind, "load": round(level.load, 4)}
     for outcome, name, members in (("answered", "", level.answered), ("refused", ": refused", level.refused)):
         if members or outcome == "answered":
             series = Series(
@@ -129,6 +135,23 @@ def _add(level: Level, target: Target, record: Record, before: dict[str, server_
                 labels={**labels, "outcome": outcome}, figures=figures if outcome == "answered" else {},
             )  # fmt: skip
             record.series.append(series)
+
+
+def _second_opinion(level: Level, options: LoadOptions, target: Target, record: Record) -> None:
+    from benchmarks import perf_analyzer
+
+    assert target.grpc_url is not None, "the path is gRPC"
+    theirs = perf_analyzer.measure(
+        target.grpc_url, frames=options.frames, clients=int(level.load), seconds=min(options.duration_s, 10.0)
+    )
+    record.figures.setdefault("perf_analyzer", {})[level.name] = {
+        "requests_per_s": round(theirs.requests_per_s, 4), "p50_ms": round(theirs.p50_ms, 3), "p99_ms": round(theirs.p99_ms, 3)
+    }  # fmt: skip
+    difference = abs(level.throughput / theirs.requests_per_s - 1)
+    record.checks.append(
+        Check(name=f"{level.name}: throughput's distance from perf_analyzer's", value=difference, relation="<=",
+              limit=PERF_ANALYZER_DIFFERENCE_MAX)
+    )  # fmt: skip
 
 
 def _knee(levels: list[Level]) -> Level:

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.errors import ServerDied
 from benchmarks.record import Check, Record, Series
 from benchmarks.samples import median_ratio
-from benchmarks.servers import Target
+from benchmarks.servers import Target, watching
 
 if TYPE_CHECKING:
     from client import Detector
@@ -46,7 +45,7 @@ def run(options: PipelineOptions, target: Target, record: Record, *, tick: Calla
     stages: dict[str, list[float]] = {}
     record.series.append(ours)
     try:
-        with Detector(target.url) as detector, tempfile.TemporaryDirectory(prefix="unmask-bench-") as folder:
+        with watching(target), Detector(target.url) as detector, tempfile.TemporaryDirectory(prefix="unmask-bench-") as folder:
             start = time.perf_counter()
             analysis = detector.analyze(options.video, frames=options.frames)
             record.figures["first request s"] = round(time.perf_counter() - start, 4)
@@ -60,10 +59,6 @@ def run(options: PipelineOptions, target: Target, record: Record, *, tick: Calla
             if options.against_reference:
                 _reference(options, Path(folder), record, analysis, detector, tick)
             _ours(detector, options, options.repeats // 2, ours, stages, tick)
-    except Exception as error:
-        if not target.alive():
-            raise ServerDied(f"the server ended in mid-run ({error})") from error
-        raise
     finally:
         for name, samples in stages.items():
             labels: dict[str, str | int | float] = {"pipeline": "unmask", "stage": name}

@@ -62,14 +62,17 @@ def relative_width(samples: Sequence[float]) -> float:
     return (high - low) / 2 / float(np.median(samples))
 
 
-def median_ratio(numerator: Sequence[float], denominator: Sequence[float]) -> tuple[float, float, float]:
+def median_ratio(
+    numerator: Sequence[float], denominator: Sequence[float], *, paired: bool = True
+) -> tuple[float, float, float]:
     """Ratio of two medians with its 95% bootstrap interval: (ratio, low, high).
 
-    Series of one length are taken to be measured in turns, and are resampled in pairs: what slowed one round down slowed both.
+    With ``paired``, series of one length are taken to be measured in turns and are resampled in pairs: what slowed one round down
+    slowed both.
     """
     upper, lower = np.asarray(numerator, float), np.asarray(denominator, float)
     random = np.random.default_rng(_SEED)
-    if len(upper) == len(lower) <= _MOST_RESAMPLED:
+    if paired and len(upper) == len(lower) <= _MOST_RESAMPLED:
         rows = random.integers(0, len(upper), (RESAMPLES, len(upper)))
         ratios = np.median(upper[rows], axis=1) / np.median(lower[rows], axis=1)
     else:

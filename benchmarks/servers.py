@@ -1,13 +1,18 @@
 """A server to measure: one that is started for the run, or one that runs already."""
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.errors import ServerDied
+
 if TYPE_CHECKING:
     from serving import EmbeddedTriton
+
+_CONNECT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +34,31 @@ class Target:
         return self.embedded.pids() if self.embedded else []
 
     def alive(self) -> bool:
-        """False when a server that was started here has ended."""
-        return self.embedded is None or self.embedded.alive()
+        """False when nobody listens at the server's address any more."""
+        address = self.grpc_url or str(self.http_url).partition("://")[2]
+        host, _, port = address.partition("/")[0].rpartition(":")
+        try:
+            with socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S):
+                return True
+        except (OSError, ValueError):
+            return False
+
+
+LOST = ("unreachable", "connection_lost")
+"""Codes of the client's errors that mean that nobody is there any more."""
+
+
+@contextmanager
+def watching(target: Target) -> Iterator[None]:
+    """Turns whatever a dead server makes the block raise into ``ServerDied``; everything else goes through."""
+    try:
+        yield
+    except ServerDied:
+        raise
+    except Exception as error:
+        if getattr(error, "code", None) in LOST or not target.alive():
+            raise ServerDied(f"the server ended in mid-run ({error})") from error
+        raise
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from benchmarks.load_requests import Sender
 from benchmarks.memory import resident_bytes
 from benchmarks.paths import open_path
 from benchmarks.record import Check, Record, Series
-from benchmarks.servers import serve
+from benchmarks.servers import LOST, serve
 
 GROWTH_MAX_MB = 100.0
 MEMORY_SAMPLES = 100
@@ -44,7 +44,7 @@ def run(
                     latencies.append(outcome.latency_s)
                 else:
                     errors[outcome.error] = errors.get(outcome.error, 0) + 1
-                    if not target.alive():
+                    if outcome.error in LOST or not target.alive():
                         raise ServerDied(f"the server ended by itself after {number} of {requests} requests")
                 if tick is not None:
                     tick()
