@@ -39,12 +39,14 @@ class RunSettings:
     val_clip_pairs: int = 100
     clip_frames: tuple[int, int] = (12, 20)
     clip_severity: float = 0.7
+    validation_pairs: int = 96
+    """Pairs of each of the four sets that stage one is validated on."""
 
 
 class FrameValidation:
     """Frame AUC on pairs of the validation people, made once: self-blended and swapped, lightly and fully degraded."""
 
-    def __init__(self, records: Sequence[Record], settings: FrameFitSettings, *, pairs: int = 96, device: str = "cpu") -> None:
+    def __init__(self, records: Sequence[Record], settings: FrameFitSettings, *, pairs: int, device: str = "cpu") -> None:
         maker, self._device = PairMaker(records), device
         self._sets: dict[str, NDArray[np.uint8]] = {}
         for kind, share in (("self_blend", 0.0), ("swap", 1.0)):
@@ -84,7 +86,7 @@ def fit_frames_stage(
 ) -> FrameModel:
     """Stage one, resumed where it was stopped; options as for ``FrameFit.run``."""
     fit = FrameFit(settings=settings.frames, folder=folder, device=device, workers=workers)
-    validation = FrameValidation(of_split(records, "val"), settings.frames, device=device)
+    validation = FrameValidation(of_split(records, "val"), settings.frames, pairs=settings.validation_pairs, device=device)
     fit.run(PairMaker(of_split(records, "train")), validate=validation, **options)
     return best_frame_model(folder)
 

@@ -17,6 +17,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "faces": ("preprocess.commands:faces", "Write the face crops, a contact sheet and a JSON of what preprocessing sees."),
     "serve": ("serving.commands:serve", "Start the embedded Triton server and keep it running."),
     "export": ("export.commands:export", "Build the model repository from a checkpoint."),
+    "train": ("training.commands:train", "Train a detector: collect faces, fit both stages, write weights."),
+    "evaluate": ("training.commands:evaluate", "Measure a detector: as it is served, and on fakes made of held-back faces."),
     "doctor": ("unmask.doctor:doctor", "Say what is installed, which engines and profiles work, and what is missing."),
 }
 
