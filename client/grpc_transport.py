@@ -65,6 +65,11 @@ class GrpcTransport:
         }
         return ModelDescription(version=version, parameters=_parameters(config), composing=composing)
 
+    def ready_models(self, deadline: Deadline) -> list[str]:
+        """See ``Transport``."""
+        index = self._call("RepositoryIndex", service_pb2.RepositoryIndexRequest(ready=True), "", deadline)
+        return sorted({model.name for model in index.models})
+
     def infer(self, detector: str, frames: NDArray[np.uint8], deadline: Deadline) -> InferAnswer:
         """See ``Transport``."""
         response = self._call("ModelInfer", _encode(detector, frames), detector, deadline)
@@ -172,7 +177,7 @@ class _Stub:
                 _SERVICE + "ModelInfer", response_deserializer=service_pb2.ModelInferResponse.FromString
             )
         }
-        for name in ("ModelMetadata", "ModelConfig", "ModelStatistics"):
+        for name in ("ModelMetadata", "ModelConfig", "ModelStatistics", "RepositoryIndex"):
             self._methods[name] = channel.unary_unary(
                 _SERVICE + name,
                 request_serializer=lambda message: message.SerializeToString(),

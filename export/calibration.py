@@ -198,5 +198,5 @@ def calibrate(
 def _labels(head: ClipHead, features: NDArray[np.float32], lengths: Sequence[int], threshold: float) -> NDArray[np.bool_]:
     """Label of every frame, each clip through the head by itself."""
     with torch.inference_mode():
-        parts = [head(part)[1].numpy() >= threshold for part in torch.from_numpy(features).split(list(lengths))]
+        parts = [head(part)[1].numpy() >= threshold for part in torch.split(torch.from_numpy(features), list(lengths))]
     return np.concatenate(parts)

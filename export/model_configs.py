@@ -1,6 +1,7 @@
 """``config.pbtxt`` and ``configs/{cpu,gpu}.pbtxt`` of the three models of a detector, as Triton's own protobuf."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from google.protobuf import text_format
@@ -18,9 +19,23 @@ ENGINE_CACHE = "/var/cache/unmask/tensorrt"
 _HEADER = "# Written by `unmask export`; change the code that writes it (export/model_configs.py), not this file.\n"
 
 
-def encoder_config(name: str, info: ModelInfo, profile: ProfileName) -> Any:
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """What the graphs of a detector are beside fp32 and fp16."""
+
+    int8_encoder: bool = True
+    """False where nothing was there to calibrate on: the ``cpu`` profile then runs the fp32 graph with the bf16 hint."""
+    int8_head: bool = False
+    """True for a wide LSTM, whose recurrent weights are then eight bits wide."""
+
+
+def encoder_config(name: str, info: ModelInfo, profile: ProfileName, variant: Variant = Variant()) -> Any:
     """ResNeXt-50: the batch axis is the frame axis, so the dynamic batcher merges frames of several clips."""
     config = _model(name, profile, max_batch_size=info.max_frames)
+    if profile == "cpu" and variant.int8_encoder:
+        # What stays floating point in the graph runs in bf16 by the hint.
+        config.default_model_filename = FILES["int8"]
+        config.parameters["precision"].string_value = "int8"
     shape = (info.image_size_px, info.image_size_px, 3)
     config.input.add(name=FRAMES, data_type="TYPE_UINT8", dims=shape)
     config.output.add(name=FEATURES_NAME, data_type="TYPE_FP32", dims=(FEATURES,))
@@ -33,9 +48,16 @@ def encoder_config(name: str, info: ModelInfo, profile: ProfileName) -> Any:
     return config
 
 
-def head_config(name: str, info: ModelInfo, profile: ProfileName) -> Any:
+def head_config(name: str, info: ModelInfo, profile: ProfileName, variant: Variant = Variant()) -> Any:
     """The head: one clip a request; the graph adds the batch axis itself."""
     config = _model(name, profile, max_batch_size=0)
+    if profile == "cpu" and variant.int8_head:
+        # ONNX Runtime: it has an LSTM with eight-bit weights on the processor, OpenVINO has none.
+        config.backend = "onnxruntime"
+        config.default_model_filename = FILES["int8"]
+        for key in ("HINT_BF16", "PERFORMANCE_HINT"):
+            del config.parameters[key]
+        config.parameters["precision"].string_value = "int8"
     config.input.add(name=FEATURES_NAME, data_type="TYPE_FP32", dims=(-1, FEATURES))
     _add_head_outputs(config)
     if profile == "gpu":

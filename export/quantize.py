@@ -53,7 +53,7 @@ def measure_ranges(graph: Path, crops: Crops) -> dict[str, tuple[float, float]]:
         found = calibrator.compute_data()
     return {
         name: (float(f"{float(data.range_value[0]):.6g}"), float(f"{float(data.range_value[1]):.6g}"))
-        for name, data in found.items()
+        for name, data in sorted(found.items())
     }
 
 

@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("export.commands:export", "Build the model repository from a checkpoint."),
     "train": ("training.commands:train", "Train a detector: collect faces, fit both stages, write weights."),
     "evaluate": ("training.commands:evaluate", "Measure a detector: as it is served, and on fakes made of held-back faces."),
+    "models": ("unmask.models:models", "List the detectors of a server or of a model repository."),
     "doctor": ("unmask.doctor:doctor", "Say what is installed, which engines and profiles work, and what is missing."),
 }
 

@@ -1,6 +1,7 @@
 """Both stages on made people: the loss falls, resuming changes nothing, and no checkpoint is lost."""
 
 import copy
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from export.weights import WeightsError, load_weights
+from export.load import load_detector
 from training import checkpoints
 from training.batches import FrameBatches, Phase
 from training.errors import CheckpointError, CheckpointMismatchError, CheckpointWriteError, EmptyClassError
@@ -18,7 +19,15 @@ from training.fit_frames import FrameFit, FrameFitSettings
 from training.frame_model import FrameModel
 from training.losses import frame_loss
 from training.pairs import PairMaker
-from training.run import RunSettings, best_frame_model, fit_clips_stage, fit_frames_stage, read_features, write_features, write_run_weights
+from training.run import (
+    RunSettings,
+    best_frame_model,
+    fit_clips_stage,
+    fit_frames_stage,
+    read_features,
+    write_features,
+    write_run_weights,
+)
 from training.shards import Record
 
 SMALL = FrameFitSettings(phases=(Phase(steps=6, window_px=32, pairs=2, windows=2),), bf16=False, severity=0.2)
@@ -52,12 +61,13 @@ def test_a_smoke_run_lowers_the_loss_and_writes_weights_that_load(records: list[
     assert loss_of(model, records) < 0.9 * loss_of(FrameModel(), records)
     stage = fit_clips_stage(model, records, settings, tmp_path)
     info = write_run_weights(tmp_path / "w.safetensors", model, stage, settings, training_data="made people", caveat="a test")
-    encoder, head, read = load_weights(tmp_path / "w.safetensors")
-    assert read == info
+    loaded = load_detector(tmp_path / "w.safetensors")
+    assert loaded.info == info
+    assert json.loads((tmp_path / "w.json").read_text())["threshold"] == info.threshold
     frames = np.random.default_rng(0).integers(0, 255, (3, 112, 112, 3), np.uint8)
     with torch.no_grad():
         expected = stage.head(model.encoder(torch.from_numpy(frames)))
-        found = head(encoder(torch.from_numpy(frames)))
+        found = loaded.head(loaded.encoder(torch.from_numpy(frames)))
     assert torch.allclose(expected, found, atol=0.05, rtol=0.05)
 
 
@@ -131,33 +141,30 @@ def test_features_read_back(tmp_path: Path) -> None:
     clips = clips_that_differ_in_time(3, 0)
     write_features(tmp_path / "f.npz", clips)
     for before, after in zip(clips, read_features(tmp_path / "f.npz"), strict=True):
-        assert (after.label, after.kind, after.identity, after.pair) == (before.label, before.kind, before.identity, before.pair)
+        assert (after.label, after.kind, after.identity, after.pair) == (
+            before.label,
+            before.kind,
+            before.identity,
+            before.pair,
+        )
         assert np.allclose(after.features, before.features, atol=1e-3)
 
 
 def test_fine_tuning_starts_from_a_checkpoint_that_export_reads(records: list[Record], tmp_path: Path) -> None:
     torch.manual_seed(3)
     other = FrameModel()
-    torch.save({name: value for name, value in other.encoder.backbone.state_dict().items()} | {"fc.weight": other.classifier.weight, "fc.bias": other.classifier.bias}, tmp_path / "image.pt")
+    torch.save(
+        {name: value for name, value in other.encoder.backbone.state_dict().items()}
+        | {"fc.weight": other.classifier.weight, "fc.bias": other.classifier.bias},
+        tmp_path / "image.pt",
+    )
     still = replace(SMALL, phases=(Phase(steps=1, window_px=32, pairs=2, windows=2),), learning_rate=1e-12, weight_decay=0.0)
     model = FrameFit(settings=still, folder=tmp_path / "run", workers=0).run(PairMaker(records), init=tmp_path / "image.pt")
-    assert torch.allclose(model.encoder.backbone.layer1[0].conv1.weight, other.encoder.backbone.layer1[0].conv1.weight, atol=1e-6)  # type: ignore[index]
+    assert torch.allclose(
+        model.encoder.backbone.layer1[0].conv1.weight, other.encoder.backbone.layer1[0].conv1.weight, atol=1e-6
+    )  # type: ignore[index]
 
 
 def test_a_best_model_that_is_not_there_is_a_checkpoint_error(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"frames_best\.pt"):
         best_frame_model(tmp_path)
-
-
-def test_weights_that_do_not_belong_to_their_facts_are_refused(tmp_path: Path) -> None:
-    from export.default_detector import untrained_detector
-    from export.weights import save_weights
-
-    save_weights(tmp_path / "a.safetensors", *untrained_detector())
-    text = (tmp_path / "a.json").read_text()
-    (tmp_path / "a.json").write_text(text.replace('"weights_sha256": "', '"weights_sha256": "0'))
-    with pytest.raises(WeightsError, match="get both files again"):
-        load_weights(tmp_path / "a.safetensors")
-    (tmp_path / "a.json").write_text("{}")
-    with pytest.raises(WeightsError, match="does not hold the facts"):
-        load_weights(tmp_path / "a.safetensors")
