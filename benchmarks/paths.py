@@ -33,8 +33,8 @@ class ClientPath:
 
     def __init__(self, url: str) -> None:
         from client import ClientSettings
+        from client.connect import connect
         from client.endpoint import parse_url
-        from client.transport import connect
 
         self._url = url
         self._transport = connect(parse_url(url), tls=None, settings=ClientSettings())
@@ -43,7 +43,9 @@ class ClientPath:
         """See ``RequestPath``."""
         from client.transport import Deadline
 
-        return self._transport.infer(DETECTOR, frames, Deadline(DEADLINE_S, self._url)).outputs["FRAME_LOGITS"]
+        answer = self._transport.infer(DETECTOR, frames, Deadline(DEADLINE_S, self._url))
+        logits: NDArray[np.float32] = answer.outputs["FRAME_LOGITS"]
+        return logits
 
     def encode(self, frames: NDArray[np.uint8]) -> None:
         """See ``RequestPath``. Over HTTP the pixels go to the socket as they lie."""
