@@ -34,7 +34,7 @@ class ClientPath:
     def __init__(self, url: str) -> None:
         from client import ClientSettings
         from client.endpoint import parse_url
-        from client.transport import connect
+        from client.connect import connect
 
         self._url = url
         self._transport = connect(parse_url(url), tls=None, settings=ClientSettings())
