@@ -33,8 +33,8 @@ class ClientPath:
 
     def __init__(self, url: str) -> None:
         from client import ClientSettings
-        from client.endpoint import parse_url
         from client.connect import connect
+        from client.endpoint import parse_url
 
         self._url = url
         self._transport = connect(parse_url(url), tls=None, settings=ClientSettings())
