@@ -25,13 +25,16 @@ class ServedOriginal(nn.Module):
         self.lstm = nn.LSTM(2048, 2048, 1, False)
         self.linear1 = nn.Linear(2048, 2)
 
-    def forward(self, crops: Tensor) -> Tensor:
-        """(T, H, W, 3) uint8 RGB -> probabilities of the two classes (2,)."""
+    def features(self, crops: Tensor) -> Tensor:
+        """(T, H, W, 3) uint8 RGB -> (T, 2048)."""
         pictures = (crops.permute(0, 3, 1, 2).float() / 255 - torch.tensor(_MEAN)[:, None, None]) / torch.tensor(_STD)[
             :, None, None
         ]
-        features = nn.functional.adaptive_avg_pool2d(self.model(pictures), 1).view(1, len(crops), 2048)
-        outputs, _ = self.lstm(features)
+        return nn.functional.adaptive_avg_pool2d(self.model(pictures), 1).flatten(1)
+
+    def judge(self, features: Tensor) -> Tensor:
+        """(T, 2048) -> probabilities of the two classes (2,)."""
+        outputs, _ = self.lstm(features.view(1, len(features), 2048))
         return torch.softmax(self.linear1(outputs[:, -1, :]), 1)[0]
 
 
