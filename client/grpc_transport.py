@@ -66,9 +66,8 @@ class GrpcTransport:
         return ModelDescription(version=version, parameters=_parameters(config), composing=composing)
 
     def ready_models(self, deadline: Deadline) -> list[str]:
-        """See ``Transport``."""
-        index = self._call("RepositoryIndex", service_pb2.RepositoryIndexRequest(ready=True), "", deadline)
-        return sorted({model.name for model in index.models})
+        """See ``Transport``. From the statistics: the repository's index is part of the API that loads models, and locked."""
+        return sorted(self.statistics(deadline))
 
     def infer(self, detector: str, frames: NDArray[np.uint8], deadline: Deadline) -> InferAnswer:
         """See ``Transport``."""
@@ -177,7 +176,7 @@ class _Stub:
                 _SERVICE + "ModelInfer", response_deserializer=service_pb2.ModelInferResponse.FromString
             )
         }
-        for name in ("ModelMetadata", "ModelConfig", "ModelStatistics", "RepositoryIndex"):
+        for name in ("ModelMetadata", "ModelConfig", "ModelStatistics"):
             self._methods[name] = channel.unary_unary(
                 _SERVICE + name,
                 request_serializer=lambda message: message.SerializeToString(),

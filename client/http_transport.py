@@ -53,12 +53,8 @@ class HttpTransport:
         return ModelDescription(version=version, parameters=_parameters(config), composing=composing)
 
     def ready_models(self, deadline: Deadline) -> list[str]:
-        """See ``Transport``."""
-        _, body = self._request("POST", "/v2/repository/index", "", deadline, [b'{"ready": true}'], {})
-        try:
-            return sorted({str(entry["name"]) for entry in json.loads(body)})
-        except (ValueError, KeyError, TypeError) as error:
-            raise BadResponse(f"{self._url} answered an unreadable list of models ({error!r}); is it Triton?") from None
+        """See ``Transport``. From the statistics: the repository's index is part of the API that loads models, and locked."""
+        return sorted(self.statistics(deadline))
 
     def infer(self, detector: str, frames: NDArray[np.uint8], deadline: Deadline) -> InferAnswer:
         """See ``Transport``."""

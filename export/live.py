@@ -1,6 +1,7 @@
 """A running Triton, told of models that came, changed or went through its repository API (model-control-mode explicit)."""
 
 import logging
+import os
 import time
 from types import TracebackType
 from typing import Any
@@ -8,6 +9,8 @@ from typing import Any
 from client.endpoint import parse_url
 from client.errors import InvalidUrl
 from export.errors import LiveError
+from serving.guard import ADMIN_KEY_VARIABLE
+from serving.readiness import ADMIN_HEADER
 
 logger = logging.getLogger("unmask.export")
 _POLL_S = 0.1
@@ -22,12 +25,14 @@ class LiveServer:
 
     Args:
         url: ``host:port`` or ``grpc://`` for gRPC, ``http://`` for HTTP.
+        admin_key: The key that the server was started with; default: UNMASK_SERVING_ADMIN_KEY of the environment.
 
     Raises:
         LiveError: The address cannot be read, or the server does not answer.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, admin_key: str | None = None) -> None:
+        key = os.environ.get(ADMIN_KEY_VARIABLE, "") if admin_key is None else admin_key
         try:
             endpoint = parse_url(url)
         except InvalidUrl as error:
@@ -42,6 +47,7 @@ class LiveServer:
         if endpoint.protocol == "http":
             arguments |= {"network_timeout": LOAD_TIMEOUT_S, "connection_timeout": 10.0}
         self._grpc = endpoint.protocol == "grpc"
+        self._headers = {("triton-grpc-protocol-" if self._grpc else "") + ADMIN_HEADER: key} if key else None
         self._client: Any = module.InferenceServerClient(**arguments)
         try:
             if not self._client.is_server_live():
@@ -58,9 +64,9 @@ class LiveServer:
             LiveError: It does not load; a version that was ready before still is.
         """
         try:
-            self._client.load_model(model, **self._timeout)
+            self._client.load_model(model, headers=self._headers, **self._timeout)
         except Exception as error:
-            raise LiveError(f"{self.url} could not load {model}: {error}") from error
+            raise LiveError(f"{self.url} could not load {model}: {error}{_key_hint(error)}") from error
 
     def unload(self, model: str) -> None:
         """Takes a model out of service and waits until its requests in flight are answered.
@@ -69,9 +75,9 @@ class LiveServer:
             LiveError: The server refuses, or the wait is over.
         """
         try:
-            self._client.unload_model(model)
+            self._client.unload_model(model, headers=self._headers)
         except Exception as error:
-            raise LiveError(f"{self.url} could not unload {model}: {error}") from error
+            raise LiveError(f"{self.url} could not unload {model}: {error}{_key_hint(error)}") from error
         self.wait_drained(model, keep=None)
 
     def wait_drained(self, model: str, *, keep: int | None) -> None:
@@ -91,7 +97,7 @@ class LiveServer:
 
     def versions(self, model: str) -> list[tuple[int, str]]:
         """Versions of a model and their states."""
-        index = self._client.get_model_repository_index()
+        index = self._client.get_model_repository_index(headers=self._headers)
         entries = (
             [(entry.name, entry.version, entry.state) for entry in index.models]
             if self._grpc
@@ -108,3 +114,10 @@ class LiveServer:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def _key_hint(error: Exception) -> str:
+    """What to do where the server keeps its repository API locked."""
+    if "restricted" not in str(error):
+        return ""
+    return f"; start the server with {ADMIN_KEY_VARIABLE}=KEY in its environment and give the same one here"

@@ -24,6 +24,7 @@ from typing import Literal
 
 KILL_AFTER_S = 5.0
 """How long a server may take to end after its requests had their time."""
+ADMIN_KEY_VARIABLE = "UNMASK_SERVING_ADMIN_KEY"
 WORKER_CHECK_S = 0.25
 RESTARTS = 3
 RESTARTS_WITHIN_S = 60.0
@@ -125,7 +126,7 @@ def _stop(server: "subprocess.Popen[bytes]", *, drain_s: float, http_url: str) -
     from serving.readiness import drain  # urllib costs the start of every server 30 ms
 
     # Once drained there is nothing that a slow end would save, and Triton's own takes two to three seconds.
-    if drain_s == 0 or drain(http_url, drain_s):
+    if drain_s == 0 or drain(http_url, drain_s, os.environ.get(ADMIN_KEY_VARIABLE, "")):
         server.kill()
         return
     server.terminate()

@@ -18,6 +18,7 @@ import psutil
 from serving import backend_config, readiness
 from serving.backend_directory import lay_out
 from serving.errors import RepositoryError, StartFailed, StartTimeout, TritonMissing
+from serving.guard import ADMIN_KEY_VARIABLE
 from serving.log_relay import LogRelay
 from serving.ports import reserve
 from serving.profiles import Profile, pick
@@ -39,6 +40,7 @@ class EmbeddedTriton:
     def __init__(self, settings: ServingSettings | None = None) -> None:
         self.settings = settings or ServingSettings()
         self.profile: Profile | None = None
+        self.admin_key = self.settings.admin_key or secrets.token_urlsafe(24)
         self._ports: dict[str, int] = {}
         self._guard: subprocess.Popen[str] | None = None
         self._relay: LogRelay | None = None
@@ -128,7 +130,7 @@ class EmbeddedTriton:
         self._relay.start()
         try:
             self._wait_until_ready()
-            readiness.check_profile(self.http_url, self.profile)
+            readiness.check_profile(self.http_url, self.profile, self.admin_key)
         except BaseException:
             self.stop()
             raise
@@ -162,6 +164,9 @@ class EmbeddedTriton:
         return [
             str(runtime.binary),
             "--disable-auto-complete-config",
+            # Any page in a browser of this machine can post to loopback, and a load request can bring its own Python file.
+            f"--http-restricted-api=model-repository:{readiness.ADMIN_HEADER}={self.admin_key}",
+            f"--grpc-restricted-protocol=model-repository:{readiness.ADMIN_HEADER}={self.admin_key}",
             *(f"--{name}={value}" for name, value in options.items()),
             *(f"--backend-config=python,{name}={value}" for name, value in python_options.items()),
         ]
@@ -175,6 +180,7 @@ class EmbeddedTriton:
         environment["LD_LIBRARY_PATH"] = os.pathsep.join(path for path in libraries if path)
         root = str(Path(__file__).resolve().parent.parent)
         environment["PYTHONPATH"] = os.pathsep.join(path for path in (root, environment.get("PYTHONPATH")) if path)
+        environment[ADMIN_KEY_VARIABLE] = self.admin_key
         environment[backend_config.MICRO_BATCH_VARIABLE] = str(settings.micro_batch_frames)
         environment[backend_config.STREAMS_VARIABLE] = str(settings.streams or "")
         environment[backend_config.THREADS_VARIABLE] = str(settings.threads or "")

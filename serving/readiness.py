@@ -14,11 +14,14 @@ from serving.errors import ProfileMismatch
 
 _CALL_TIMEOUT_S = 5.0
 _POLL_S = 0.05
+ADMIN_HEADER = "unmask-admin-key"
+"""Header that opens the model-repository API (index, load, unload); gRPC puts ``triton-grpc-protocol-`` before it."""
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-def _call(url: str, *, method: str = "GET") -> Any:
-    request = urllib.request.Request(url, method=method, data=b"" if method == "POST" else None)
+def _call(url: str, *, method: str = "GET", admin_key: str = "") -> Any:
+    headers = {ADMIN_HEADER: admin_key} if admin_key else {}
+    request = urllib.request.Request(url, method=method, data=b"" if method == "POST" else None, headers=headers)
     with _opener.open(request, timeout=_CALL_TIMEOUT_S) as response:
         body = response.read()
     return json.loads(body) if body else None
@@ -33,9 +36,9 @@ def is_ready(http_url: str) -> bool:
     return True
 
 
-def loaded_models(http_url: str) -> dict[str, str]:
+def loaded_models(http_url: str, admin_key: str) -> dict[str, str]:
     """State of each model of the repository by name, such as ``READY``; an empty state means never loaded."""
-    index = _call(f"{http_url}/v2/repository/index", method="POST")
+    index = _call(f"{http_url}/v2/repository/index", method="POST", admin_key=admin_key)
     return {entry["name"]: entry.get("state", "") for entry in index}
 
 
@@ -46,14 +49,14 @@ def live_config(http_url: str, model: str) -> dict[str, Any]:
     return config
 
 
-def check_profile(http_url: str, profile: str) -> None:
+def check_profile(http_url: str, profile: str, admin_key: str) -> None:
     """Every ready model must run ``profile``.
 
     Raises:
         ProfileMismatch: A model runs another one; the message names it.
     """
     wrong = []
-    for model, state in loaded_models(http_url).items():
+    for model, state in loaded_models(http_url, admin_key).items():
         if state != "READY":
             continue
         live = live_config(http_url, model).get("parameters", {}).get("profile", {}).get("string_value", "none")
@@ -66,7 +69,7 @@ def check_profile(http_url: str, profile: str) -> None:
         )
 
 
-def drain(http_url: str, timeout_s: float) -> bool:
+def drain(http_url: str, timeout_s: float, admin_key: str) -> bool:
     """Takes every model out of service, ensembles first, and waits until the requests in flight are answered.
 
     On SIGTERM alone, Triton closes the schedulers of the composing models at once, and an ensemble between two steps fails with
@@ -77,19 +80,19 @@ def drain(http_url: str, timeout_s: float) -> bool:
     """
     deadline = time.monotonic() + timeout_s
     try:
-        ready = [model for model, state in loaded_models(http_url).items() if state == "READY"]
+        ready = [model for model, state in loaded_models(http_url, admin_key).items() if state == "READY"]
         ensembles = [model for model in ready if "ensemble_scheduling" in live_config(http_url, model)]
         others = [model for model in ready if model not in ensembles]
-        return all(_unload(http_url, models, deadline) for models in (ensembles, others))
+        return all(_unload(http_url, models, deadline, admin_key) for models in (ensembles, others))
     except (urllib.error.URLError, ConnectionError, TimeoutError):
         return False
 
 
-def _unload(http_url: str, models: list[str], deadline: float) -> bool:
+def _unload(http_url: str, models: list[str], deadline: float, admin_key: str) -> bool:
     for model in models:
-        _call(f"{http_url}/v2/repository/models/{model}/unload", method="POST")
+        _call(f"{http_url}/v2/repository/models/{model}/unload", method="POST", admin_key=admin_key)
     while time.monotonic() < deadline:
-        states = loaded_models(http_url)
+        states = loaded_models(http_url, admin_key)
         if not any(states.get(model) in ("READY", "UNLOADING") for model in models):
             return True
         time.sleep(_POLL_S)

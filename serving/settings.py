@@ -42,5 +42,8 @@ class ServingSettings(BaseSettings):
     """Longest wait for every model to be ready."""
     drain_timeout_s: float = Field(default=30.0, ge=0)
     """How long requests in flight may take after a stop was asked for; 0 cuts them off."""
+    admin_key: str = Field(default="", pattern=r"^[A-Za-z0-9_-]*$")
+    """Opens Triton's model-repository API (list, load, unload), which can run code: whoever loads a model chooses its files. Empty makes a
+    new one that nobody else knows; `unmask export --url` needs one that it is told, in the environment."""
     verbose: int = Field(default=0, ge=0, le=3)
     """Triton's own verbosity."""

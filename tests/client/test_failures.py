@@ -26,6 +26,7 @@ from client.errors import (
     from_server,
 )
 from serving import EmbeddedTriton
+from serving.readiness import ADMIN_HEADER
 from tests.client.conftest import url_of
 from tests.client.misbehaving import INFO, write_model
 from tests.client.peers import Behaviour, answers, drip, hang_up, http, peer, silent
@@ -286,5 +287,6 @@ def test_facts_grow_old(small_repository: Path, protocol: str) -> None:
 
 def _reload(server: EmbeddedTriton, model: str) -> None:
     request = urllib.request.Request(f"{server.http_url}/v2/repository/models/{model}/load", data=b"{}", method="POST")
+    request.add_header(ADMIN_HEADER, server.admin_key)
     with urllib.request.urlopen(request, timeout=60) as response:
         assert response.status == 200

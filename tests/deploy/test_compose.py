@@ -1,6 +1,7 @@
 """docker-compose.yml against the Compose specification's schema, and against what Triton needs."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -71,7 +72,9 @@ def test_compose_itself_reads_it(profile: str) -> None:
     docker = shutil.which("docker")
     if docker is None or subprocess.run([docker, "compose", "version"], capture_output=True).returncode:
         pytest.skip("no `docker compose` here; the schema is checked instead")
-    done = subprocess.run([docker, "compose", "--profile", profile, "config"], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([docker, "compose", "--profile", profile, "config"], cwd=ROOT, capture_output=True, text=True,
+        env={**os.environ, "UNMASK_SERVING_ADMIN_KEY": "test"},
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
 
 
@@ -81,6 +84,11 @@ def test_a_server_is_pinned_unprivileged_and_on_loopback(compose: dict[str, Any]
     assert re.fullmatch(r"nvcr\.io/nvidia/tritonserver:\d\d\.\d\d-py3", server["image"])
     assert server["profiles"] == [profile]
     assert f"--model-config-name={profile}" in server["command"]
+    for api in ("--http-restricted-api", "--grpc-restricted-protocol"):
+        assert any(
+            word.startswith(f"{api}=model-repository:unmask-admin-key=${{UNMASK_SERVING_ADMIN_KEY:?")
+            for word in server["command"]
+        )
     assert server["user"] not in ("", "0", "root", "0:0")
     assert server["read_only"] is True
     assert any(volume.startswith("models:") and volume.endswith(":ro") for volume in server["volumes"])

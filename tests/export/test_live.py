@@ -30,7 +30,7 @@ LENGTHS = (1, 2, 7, 16, 60, 100)
 
 @pytest.fixture(scope="module")
 def live(live_server: EmbeddedTriton) -> Iterator[LiveServer]:
-    with LiveServer(live_server.grpc_url) as server:
+    with LiveServer(live_server.grpc_url, live_server.admin_key) as server:
         yield server
 
 

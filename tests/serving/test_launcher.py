@@ -8,6 +8,8 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +69,7 @@ def replace(path: Path, content: bytes) -> None:
 @pytest.mark.parametrize("fixture", ["triton", "triton_cpu"])
 def test_every_model_is_ready_and_runs_the_profile(fixture: str, request: pytest.FixtureRequest) -> None:
     server: EmbeddedTriton = request.getfixturevalue(fixture)
-    assert {name for name, state in loaded_models(server.http_url).items() if state == "READY"} >= MODELS
+    assert {name for name, state in loaded_models(server.http_url, server.admin_key).items() if state == "READY"} >= MODELS
     for model in MODELS:
         assert live_config(server.http_url, model)["parameters"]["profile"]["string_value"] == server.profile
     backends = {"reference": "onnxruntime", "cpu": "openvino"}
@@ -133,13 +135,13 @@ def test_a_killed_guard_takes_the_server_with_it(repository: Path) -> None:
 def loaded_models_or_none(server: EmbeddedTriton) -> dict[str, str]:
     """States of the models; empty once the server no longer answers."""
     try:
-        return loaded_models(server.http_url)
+        return loaded_models(server.http_url, server.admin_key)
     except OSError:
         return {}
 
 
 def test_a_stop_answers_what_is_in_flight_and_refuses_what_is_new(repository: Path) -> None:
-    server = EmbeddedTriton(free_port_settings(repository, profile="reference")).start()
+    server = EmbeddedTriton(free_port_settings(repository, profile="reference", drain_timeout_s=120)).start()
     answers: list[object] = []
 
     def ask(count: int) -> None:
@@ -148,13 +150,13 @@ def test_a_stop_answers_what_is_in_flight_and_refuses_what_is_new(repository: Pa
         request.set_data_from_numpy(frames)
         with triton_grpc.InferenceServerClient(server.grpc_url) as client:
             try:
-                answers.append(client.infer("deepfake_detector", [request], client_timeout=60).as_numpy("CLIP_PROBABILITY"))
+                answers.append(client.infer("deepfake_detector", [request], client_timeout=150).as_numpy("CLIP_PROBABILITY"))
             except InferenceServerException as error:
                 answers.append(error)
 
-    thread = threading.Thread(target=ask, args=(256,))
+    thread = threading.Thread(target=ask, args=(160,))
     thread.start()
-    time.sleep(1.0)  # 256 frames take longer than two seconds in fp32
+    time.sleep(0.7)  # 160 frames take longer than a second in fp32
     stopper = threading.Thread(target=server.stop)
     stopper.start()
     while server.alive() and loaded_models_or_none(server).get("deepfake_detector") == "READY":
@@ -167,6 +169,19 @@ def test_a_stop_answers_what_is_in_flight_and_refuses_what_is_new(repository: Pa
     # Triton calls a model that was taken out of service unknown; once it stopped, the connection itself is refused.
     assert str(refused.status()) in ("StatusCode.NOT_FOUND", "StatusCode.UNAVAILABLE")
     assert isinstance(answered, np.ndarray), f"the request in flight was not answered: {answered}"
+
+
+@pytest.mark.parametrize("path", ["index", "models/clip_head/load", "models/clip_head/unload"])
+def test_the_api_that_loads_models_is_locked(triton: EmbeddedTriton, path: str) -> None:
+    # A page in any browser on this machine could send this very request.
+    request = urllib.request.Request(f"{triton.http_url}/v2/repository/{path}", data=b"{}", method="POST")
+    request.add_header("Content-Type", "text/plain")
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(request, timeout=30)
+    with triton_grpc.InferenceServerClient(triton.grpc_url) as client:
+        with pytest.raises(InferenceServerException, match="restricted"):
+            client.unload_model("clip_head")
+        assert client.is_model_ready("clip_head")
 
 
 def test_a_port_in_use_is_named(repository: Path) -> None:
