@@ -1,75 +1,30 @@
 """``unmask bench``: each run writes one JSON file with its raw samples and prints a table."""
 
 import logging
-import sys
-from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 import click
 
+from benchmarks.command_options import (
+    PROFILES,
+    NumberList,
+    names_of,
+    out_option,
+    repository_option,
+    run_one,
+    server_options,
+    target_of,
+)
+from benchmarks.result_commands import compare, render
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from benchmarks.paths import PathName
     from benchmarks.record import Record
-    from benchmarks.servers import Target
 
-EXIT_INPUT, EXIT_USAGE, EXIT_SERVER = 1, 2, 3
-PROFILES = ("reference", "cpu", "gpu")
 DEFAULT_ENGINES = "torch-eager,torch-channels-last,torch-bf16,onnxruntime-fp32,openvino-fp32,openvino-bf16,openvino-int8"
-
-
-_RESULT = click.Path(exists=True, dir_okay=False, path_type=Path)
-
-
-class NumberList(click.ParamType[tuple[int, ...]]):
-    """``1,20,100``: distinct whole numbers within limits, in increasing order."""
-
-    name = "LIST"
-
-    def __init__(self, low: int, high: int) -> None:
-        self.low, self.high = low, high
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        if isinstance(value, tuple):
-            return value
-        numbers = []
-        for part in str(value).split(","):
-            if not part.strip().isdecimal() or not self.low <= int(part) <= self.high:
-                self.fail(f"{part.strip()!r} is not a whole number from {self.low} to {self.high}", param, ctx)
-            numbers.append(int(part))
-        return tuple(sorted(set(numbers)))
-
-
-def default_repository() -> Path:
-    """``model_repository/`` of the checkout that this package lies in."""
-    return Path(__file__).resolve().parent.parent / "model_repository"
-
-
-def _out_option(function: click.decorators.FC) -> click.decorators.FC:
-    return click.option(
-        "--out", type=click.Path(dir_okay=False, path_type=Path),
-        help="Result file to write [default: out/bench/<command>-<time>.json].",
-    )(function)  # fmt: skip
-
-
-def _repository_option(function: click.decorators.FC) -> click.decorators.FC:
-    return click.option(
-        "--repository", type=click.Path(path_type=Path, file_okay=False, exists=True), default=default_repository,
-        help="Model repository [default: the checkout's model_repository].",
-    )(function)  # fmt: skip
-
-
-def _server_options(function: click.decorators.FC) -> click.decorators.FC:
-    for option in (
-        click.option("--profile", type=click.Choice(PROFILES), default="cpu", show_default=True, help="Of the started server."),
-        click.option("--http-url", help="HTTP address of the running server, for --paths http and its statistics."),
-        click.option("--url", help="gRPC address HOST:PORT of a running server; without it one is started."),
-    ):
-        function = option(function)
-    return function
 
 
 @click.group()
@@ -95,8 +50,8 @@ def bench() -> None:
 @click.option(
     "--peak/--no-peak", default=True, show_default=True, help="Measure matrix products, too: what the processor can do."
 )
-@_repository_option
-@_out_option
+@repository_option
+@out_option
 def engines(
     frames: tuple[int, ...], engines: str, profiles: str, threads: int, repeats: int, budget_s: float, peak: bool,
     repository: Path, out: Path | None,
@@ -106,13 +61,13 @@ def engines(
     from benchmarks.engines import ENGINES
     from benchmarks.rounds import Effort
 
-    names = _names(engines, ENGINES, "--engines")
-    served = _names(profiles, PROFILES, "--served")
+    names = names_of(engines, ENGINES, "--engines")
+    served = names_of(profiles, PROFILES, "--served")
     options = engine_run.EngineOptions(
         engines=names, profiles=served, frames=frames, repository=repository, threads=threads,
         effort=Effort(min_repeats=repeats, budget_s=budget_s), peak=peak,
     )  # fmt: skip
-    settings = {
+    settings: dict[str, object] = {
         "frames": frames,
         "engines": names,
         "served": served,
@@ -120,27 +75,22 @@ def engines(
         "repeats": repeats,
         "budget_s": budget_s,
     }
-    _run("engines", settings, out, lambda record, tick: engine_run.run(options, record, tick=tick))
+    run_one("engines", settings, out, lambda record, tick: engine_run.run(options, record, tick=tick))
 
 
 @bench.command()
 @click.option("--requests", type=click.IntRange(4, 1_000_000), default=1000, show_default=True, help="Requests to send.")
-@click.option(
-    "--frames",
-    type=NumberList(1, 256),
-    default=",".join(map(str, range(1, 257))),
-    help="Clip lengths to draw from [default: 1 to 256].",
-)
+@click.option("--frames", type=NumberList(1, 256), help="Clip lengths to draw from [default: 1 to 256].")
 @click.option("--profile", type=click.Choice(PROFILES), default="cpu", show_default=True, help="Profile of the server.")
-@_repository_option
-@_out_option
+@repository_option
+@out_option
 def soak(requests: int, frames: tuple[int, ...] | None, profile: str, repository: Path, out: Path | None) -> None:
     """Send many clips of mixed length and watch the server's memory."""
     from benchmarks import soak_run
 
     frames = frames or tuple(range(1, 257))
     settings: dict[str, object] = {"requests": requests, "frames": frames, "profile": profile}
-    _run(
+    run_one(
         "soak", settings, out,
         lambda record, tick: soak_run.run(record, repository=repository, profile=profile, requests=requests, frames=frames, tick=tick),
     )  # fmt: skip
@@ -155,9 +105,9 @@ def soak(requests: int, frames: tuple[int, ...] | None, profile: str, repository
 @click.option(
     "--budget", "budget_s", type=click.FloatRange(min=1), default=30.0, show_default=True, help="Seconds per clip length."
 )
-@_server_options
-@_repository_option
-@_out_option
+@server_options
+@repository_option
+@out_option
 def frames(
     frames: tuple[int, ...], paths: str, repeats: int, budget_s: float, url: str | None, http_url: str | None, profile: str,
     repository: Path, out: Path | None,
@@ -166,7 +116,7 @@ def frames(
     from benchmarks import frames_run
     from benchmarks.rounds import Effort
 
-    names = _names(paths, ("grpc", "http", "shm"), "--paths")
+    names = names_of(paths, ("grpc", "http", "shm"), "--paths")
     if not names:
         raise click.UsageError("--paths is empty; name at least one of grpc, http, shm")
     options = frames_run.FramesOptions(
@@ -183,10 +133,10 @@ def frames(
     }
 
     def work(record: "Record", tick: "Callable[[], None] | None") -> None:
-        with _target(url, http_url, profile, repository) as target:
+        with target_of(url, http_url, profile, repository) as target:
             frames_run.run(options, target, record, tick=tick)
 
-    _run("frames", settings, out, work)
+    run_one("frames", settings, out, work)
 
 
 @bench.command()
@@ -211,9 +161,9 @@ def frames(
 @click.option(
     "--csv", "csv_path", type=click.Path(dir_okay=False, path_type=Path), help="Also write perf_analyzer's columns here."
 )
-@_server_options
-@_repository_option
-@_out_option
+@server_options
+@repository_option
+@out_option
 def load(
     clients: tuple[int, ...], open_percent: tuple[int, ...] | None, frames: tuple[int, ...], duration_s: float,
     open_duration_s: float, path: Literal["grpc", "http"], csv_path: Path | None, perf_analyzer: bool,
@@ -240,10 +190,10 @@ def load(
     }  # fmt: skip
 
     def work(record: "Record", tick: "Callable[[], None] | None") -> None:
-        with _target(url, http_url, profile, repository) as target:
+        with target_of(url, http_url, profile, repository) as target:
             load_run.run(options, target, record, tick=tick)
 
-    _run("load", settings, out, work)
+    run_one("load", settings, out, work)
 
 
 @bench.command()
@@ -254,9 +204,9 @@ def load(
 @click.option(
     "--reference-repeats", type=click.IntRange(1, 100), default=1, show_default=True, help="The reference's requests."
 )
-@_server_options
-@_repository_option
-@_out_option
+@server_options
+@repository_option
+@out_option
 def pipeline(
     video: Path, frames: int, against: str | None, repeats: int, reference_repeats: int, url: str | None, http_url: str | None,
     profile: str, repository: Path, out: Path | None,
@@ -273,116 +223,11 @@ def pipeline(
     }  # fmt: skip
 
     def work(record: "Record", tick: "Callable[[], None] | None") -> None:
-        with _target(url, http_url, profile, repository) as target:
+        with target_of(url, http_url, profile, repository) as target:
             pipeline_run.run(options, target, record, tick=tick)
 
-    _run("pipeline", settings, out, work)
+    run_one("pipeline", settings, out, work)
 
 
-@bench.command()
-@click.argument("before", type=_RESULT)
-@click.argument("after", type=_RESULT)
-@click.option(
-    "--threshold",
-    type=click.FloatRange(min=0, max=10),
-    default=0.1,
-    show_default=True,
-    help="Slower by more than this share is a regression.",
-)
-def compare(before: Path, after: Path, threshold: float) -> None:
-    """Compare two result files; exits with 1 where AFTER is slower than BEFORE by more than the threshold."""
-    from benchmarks import compare as comparison
-    from benchmarks.errors import RecordError
-    from benchmarks.record import load as read
-    from benchmarks.tables import show_differences
-
-    try:
-        first, second = read(before), read(after)
-        differences = comparison.compare(first, second)
-    except RecordError as error:
-        raise click.UsageError(str(error)) from error
-    show_differences(differences, threshold)
-    for name in comparison.missing(first, second):
-        click.echo(f"only in one of the files: {name}", err=True)
-    if first.machine != second.machine:
-        click.echo("the two runs are from different machines", err=True)
-    for path, record in ((before, first), (after, second)):
-        if record.state != "complete":
-            click.echo(f"{path} is {record.state}: {record.reason}", err=True)
-    if any(item.regressed(threshold) for item in differences):
-        sys.exit(EXIT_INPUT)
-
-
-@bench.command()
-@click.argument("results", nargs=-1, required=True, type=_RESULT)
-@click.option(
-    "--out",
-    "folder",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("out/bench"),
-    show_default=True,
-    help="Folder for the page and the pictures.",
-)
-def render(results: tuple[Path, ...], folder: Path) -> None:
-    """Make plots (PNG) and one HTML page of result files."""
-    from benchmarks.errors import BenchmarkError
-    from benchmarks.page import write_page
-    from benchmarks.record import load as read
-
-    try:
-        page = write_page([read(path) for path in results], folder)
-    except BenchmarkError as error:
-        raise click.UsageError(str(error)) from error
-    click.echo(page)
-
-
-@contextmanager
-def _target(url: str | None, http_url: str | None, profile: str, repository: Path) -> "Iterator[Target]":
-    from benchmarks.servers import Target, serve
-
-    if url or http_url:
-        yield Target(url.removeprefix("grpc://") if url else None, http_url, "running server")
-        return
-    with serve(repository, profile) as target:
-        yield target
-
-
-def _names(text: str, legal: object, option: str) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    known = list(legal)  # type: ignore[call-overload]
-    if wrong := [name for name in names if name not in known]:
-        raise click.UsageError(f"{option}: {', '.join(wrong)}: there are {', '.join(known)}")
-    return names
-
-
-def _run(
-    kind: str, settings: dict[str, object], out: Path | None, work: "Callable[[Record, Callable[[], None] | None], None]"
-) -> "Record":
-    """Runs one benchmark, writes and shows its result, and exits with the project's codes where it did not go well."""
-    from benchmarks.errors import BenchmarkError, UsageError
-    from benchmarks.record import Record
-    from benchmarks.running import keeping, ticker
-    from benchmarks.tables import show
-    from serving.errors import ServingError
-
-    record = Record(kind=kind, settings=settings)  # type: ignore[arg-type]
-    path = out or Path("out/bench") / f"{kind}-{datetime.now(UTC):%Y%m%d-%H%M%S}.json"
-    try:
-        with keeping(record, path):
-            work(record, ticker(kind))
-    except UsageError as error:
-        raise click.UsageError(str(error)) from error
-    except ServingError as error:
-        click.echo(f"unmask bench {kind}: {error}", err=True)
-        sys.exit(EXIT_SERVER)
-    except BenchmarkError as error:
-        click.echo(f"unmask bench {kind}: {error}", err=True)
-        sys.exit(EXIT_INPUT)
-    show(record)
-    click.echo(f"result: {path}", err=True)
-    if record.state == "partial":
-        click.echo(f"unmask bench {kind}: partial: {record.reason}", err=True)
-        sys.exit(EXIT_SERVER)
-    if record.state == "interrupted":
-        sys.exit(130)
-    return record
+bench.add_command(compare)
+bench.add_command(render)

@@ -91,14 +91,13 @@ def _split(path: RequestPath, clip: NDArray[np.uint8], http_url: str) -> dict[st
     whole = models.pop(DETECTOR, None)
     split = {"client encode": encode_ms}
     if whole is not None:
-        # What neither the client's own work nor the server's clock accounts for: sockets, copies, (de)serialisation.
-        split["network"] = max(0.0, total_ms - encode_ms - whole["total"])
-        inside = 0.0
         for model, row in models.items():
-            for part in server_statistics.PARTS:
-                split[f"{model} {part.replace('_', ' ')}"] = row[part]
-                inside += row[part]
+            split |= {f"{model} {part.replace('_', ' ')}": row[part] for part in server_statistics.PARTS}
+        inside = sum(split.values()) - encode_ms
+        # A composing model's clock runs on while the next one starts, so the parts may be a little more than the whole.
         split["ensemble"] = max(0.0, whole["total"] - inside)
+        # What neither the client's own work nor the server's clocks account for: sockets, copies, (de)serialisation.
+        split["network"] = max(0.0, total_ms - encode_ms - max(inside, whole["total"]))
     return {key: round(value, 4) for key, value in split.items()} | {"total": round(total_ms, 4)}
 
 

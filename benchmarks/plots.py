@@ -104,19 +104,31 @@ def _split_by_frames(axes: "Axes", record: Record) -> bool:
     if not members:
         return False
     members.sort(key=lambda item: item.labels["frames"])
-    parts = [part for part in members[0].figures["split_ms"] if part != "total"]
     positions = np.arange(len(members))
     bottom = np.zeros(len(members))
-    shown = [part for part in parts if max(item.figures["split_ms"].get(part, 0.0) for item in members) >= 0.2]
-    for number, part in enumerate(shown):
-        values = np.array([item.figures["split_ms"].get(part, 0.0) for item in members])
-        axes.bar(positions, values, 0.65, bottom=bottom, label=part, color=COLOURS[number % len(COLOURS)])
+    for colour, (name, belongs) in zip(COLOURS, _SPLIT.items(), strict=False):
+        values = np.array(
+            [sum(ms for part, ms in item.figures["split_ms"].items() if part != "total" and belongs(part)) for item in members]
+        )
+        values = 100 * values / np.array([item.figures["split_ms"]["total"] for item in members])
+        axes.bar(positions, values, 0.65, bottom=bottom, label=name, color=colour)
         bottom += values
     axes.set_xticks(positions, [str(item.labels["frames"]) for item in members])
+    axes.set_ylim(0, 105)
     axes.set_xlabel("frames in the clip (T)")
-    axes.set_ylabel("ms a request (mean)")
-    axes.legend(frameon=False, fontsize=8)
+    axes.set_ylabel("share of a request's time, % (mean)")
+    axes.figure.legend(loc="outside right center", frameon=False, fontsize=8)
     return True
+
+
+_SPLIT: "dict[str, Callable[[str], bool]]" = {
+    "encoder": lambda part: part == "frame_encoder compute infer",
+    "head": lambda part: part == "clip_head compute infer",
+    "copies in the server": lambda part: part.endswith(("compute input", "compute output")),
+    "queues": lambda part: part.endswith("queue") or part == "ensemble",
+    "client": lambda part: part == "client encode",
+    "network": lambda part: part == "network",
+}
 
 
 def _engine_bars(axes: "Axes", record: Record) -> bool:
@@ -132,7 +144,8 @@ def _engine_bars(axes: "Axes", record: Record) -> bool:
     colours = [COLOURS[0] if item.labels.get("served") == "yes" else "#b9c4d0" for item in members]
     axes.barh(names, middle, xerr=[middle - low, high - middle], color=colours, ecolor="#555555", capsize=2)
     for position, value in enumerate(middle):
-        axes.text(value / 2, position, f"{value:.0f}", va="center", ha="center", fontsize=9)
+        ink = "white" if members[position].labels.get("served") == "yes" else "black"
+        axes.text(value / 2, position, f"{value:.0f}", va="center", ha="center", fontsize=9, color=ink)
     axes.grid(axis="y", visible=False)
     axes.set_xlabel(f"frames/s at T={frames} (p50; whiskers p10 to p90); dark: through gRPC")
     return True
@@ -144,7 +157,7 @@ def _throughput_by_clients(axes: "Axes", record: Record) -> bool:
         return False
     loads = [float(item.labels["load"]) for item in members]
     axes.plot(loads, [item.figures["frames_per_s"] for item in members], marker="o", color=COLOURS[0], label="frames/s")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.15 * max(item.figures["frames_per_s"] for item in members))
     axes.set_xscale("log", base=2)
     axes.set_xticks(loads, [f"{load:g}" for load in loads])
     axes.minorticks_off()
@@ -162,7 +175,7 @@ def _throughput_by_clients(axes: "Axes", record: Record) -> bool:
         axes.axvline(knee, color="#999999", linewidth=1, linestyle=":")
         axes.annotate("knee", (knee, 0), xytext=(4, 6), textcoords="offset points", fontsize=8, color="#666666")
     handles: list[Any] = [*axes.get_lines()[:1], *other.get_lines()]
-    axes.legend(handles=handles, frameon=False, loc="center right", fontsize=8)
+    axes.legend(handles=handles, frameon=False, loc="lower right", fontsize=8)
     return True
 
 

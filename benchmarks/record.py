@@ -18,7 +18,7 @@ from benchmarks.rounds import Candidate
 from benchmarks.samples import summarise
 
 SCHEMA = "unmask.bench/1"
-Kind = Literal["frames", "load", "soak", "engines", "pipeline", "gpu"]
+Kind = Literal["frames", "load", "soak", "engines", "pipeline"]
 State = Literal["complete", "interrupted", "partial"]
 """``interrupted``: a person ended it. ``partial``: something broke, ``reason`` says what. Both keep what was measured."""
 Labels = dict[str, str | int | float]

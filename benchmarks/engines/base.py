@@ -73,4 +73,7 @@ def _read(repository: Path, model: str, profile: str) -> tuple[Path, dict[str, s
     path = folder / "config.pbtxt" if profile == "reference" else folder / "configs" / f"{profile}.pbtxt"
     config = text_format.Parse(require_file(path).read_text(), model_config_pb2.ModelConfig())
     parameters = {key: value.string_value for key, value in config.parameters.items()}
-    return require_file(folder / "1" / (config.default_model_filename or "model.onnx")), parameters
+    versions = sorted((int(part.name) for part in folder.iterdir() if part.name.isdecimal()), reverse=True)
+    # Triton's default policy serves the highest version.
+    file = folder / str(versions[0] if versions else 1) / (config.default_model_filename or "model.onnx")
+    return require_file(file), parameters

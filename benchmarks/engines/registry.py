@@ -10,11 +10,11 @@ from benchmarks.errors import UsageError
 _Maker = Callable[[Path, int], Engine]
 
 
-def _torch(variant: Any) -> _Maker:
+def _torch(variant: Any, device: str = "cpu") -> _Maker:
     def build(_: Path, threads: int) -> Engine:
         from benchmarks.engines.torch_engine import TorchEngine
 
-        return TorchEngine(variant, threads=threads)
+        return TorchEngine(variant, device=device, threads=threads)
 
     return build
 
@@ -34,11 +34,9 @@ def _openvino(precision: str) -> _Maker:
         from benchmarks.engines.openvino_engine import OpenVinoEngine
 
         files = graph_files(repository, "cpu")
-        encoder, head = files.encoder, files.head
-        if precision == "int8":
-            encoder = require_file(encoder.with_name("model.int8.onnx"))
-        else:
-            encoder, head = (require_file(path.with_name("model.onnx")) for path in (encoder, head))
+        encoder = require_file(files.encoder.with_name("model.int8.onnx" if precision == "int8" else "model.onnx"))
+        # A head with eight-bit weights is for ONNX Runtime; OpenVINO takes the fp32 graph.
+        head = require_file(files.head.with_name("model.onnx"))
         return OpenVinoEngine(encoder, head, precision=precision, threads=threads)
 
     return build
@@ -49,6 +47,8 @@ ENGINES: dict[str, _Maker] = {
     "torch-channels-last": _torch("channels-last"),
     "torch-bf16": _torch("bf16"),
     "torch-compile": _torch("compile"),
+    "torch-cuda-eager": _torch("eager", "cuda"),
+    "torch-cuda-bf16": _torch("bf16", "cuda"),
     "onnxruntime-fp32": _onnxruntime("fp32", "CPUExecutionProvider", "reference"),
     "onnxruntime-cuda-fp16": _onnxruntime("fp16", "CUDAExecutionProvider", "gpu"),
     "openvino-fp32": _openvino("fp32"),

@@ -34,7 +34,10 @@ class TorchEngine:
 
         if threads:
             torch.set_num_threads(threads)
-        self.name, self.precision = f"torch-{variant}", "bf16" if variant == "bf16" else "fp32"
+        self.name, self.precision = (
+            f"torch-{'cuda-' if device == 'cuda' else ''}{variant}",
+            "bf16" if variant == "bf16" else "fp32",
+        )
         self._torch, self._device, self._variant = torch, device, variant
         encoder, head, _ = untrained_detector()
         self.size_bytes = sum(

@@ -46,7 +46,7 @@ def test_no_unexpected_5xx(fuzzed: Console, clips: dict[str, Path], tmp_path: Pa
             [*options, "--include-path-regex", "analysis_id"],
         )
         for arguments in rounds:
-            command = [Path(sys.executable).with_name("schemathesis"), *arguments]
+            command = [str(Path(sys.executable).with_name("schemathesis")), *arguments]
             run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False, timeout=250)
             assert run.returncode == 0, (run.stdout + run.stderr)[-8000:]
         metrics = client.get("/metrics").text
