@@ -51,10 +51,11 @@ def measure_ranges(graph: Path, crops: Crops) -> dict[str, tuple[float, float]]:
         )
         calibrator.collect_data(_Reader(crops))
         found = calibrator.compute_data()
-    return {
-        name: (float(f"{float(data.range_value[0]):.6g}"), float(f"{float(data.range_value[1]):.6g}"))
-        for name, data in sorted(found.items())
-    }
+    return {name: (_rounded(data.range_value[0]), _rounded(data.range_value[1])) for name, data in sorted(found.items())}
+
+
+def _rounded(value: Any) -> float:
+    return float(f"{np.asarray(value).item():.6g}")
 
 
 def write_int8_encoder(graph: Path, ranges: Ranges, target: Path, *, float_blocks: Sequence[str] = ()) -> None:

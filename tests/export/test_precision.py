@@ -14,7 +14,7 @@ from export.contents import latest_version
 from export.default_detector import default_detector, untrained_detector
 from export.detector import ClipHead, SequenceHead
 from export.graphs import FILES, export_encoder, export_head
-from export.parity import LENGTHS, compare
+from export.parity import compare
 from export.quantize import blocks_of, cosine, features_of, write_int8_encoder, write_int8_head
 
 Crops = NDArray[np.uint8]
@@ -41,7 +41,7 @@ def test_fp16_logits_are_within_a_hundredth(repository: Path) -> None:
     encoder, head, info, _ = default_detector()
     files = [folder(repository, model) / FILES["fp16"] for model in ("frame_encoder", "clip_head")]
     served = ClipHead(head, temperature=info.temperature).eval()
-    found = compare(encoder, served, *files, image_size_px=info.image_size_px, lengths=LENGTHS)
+    found = compare(encoder, served, *files, image_size_px=info.image_size_px, lengths=(1, 2, 3, 5, 8, 16))
     assert len(found) == 6
     assert max(comparison.logits for comparison in found) <= 1e-2
 
