@@ -43,7 +43,9 @@ class ClientPath:
         """See ``RequestPath``."""
         from client.transport import Deadline
 
-        return self._transport.infer(DETECTOR, frames, Deadline(DEADLINE_S, self._url)).outputs["FRAME_LOGITS"]
+        answer = self._transport.infer(DETECTOR, frames, Deadline(DEADLINE_S, self._url))
+        logits: NDArray[np.float32] = answer.outputs["FRAME_LOGITS"]
+        return logits
 
     def encode(self, frames: NDArray[np.uint8]) -> None:
         """See ``RequestPath``. Over HTTP the pixels go to the socket as they lie."""

@@ -28,6 +28,8 @@ _STAGES = {
     "detect": "Finding faces",
     "track": "Following people",
     "crop": "Cutting out faces",
+    "picture": "Keeping pictures of the frames",
+    "hand_over": "Handing over",
     "hash": "Checksum of the file",
     "request": "Asking the detector",
     "server_queue": "of which waiting in the server",

@@ -1,5 +1,6 @@
 """The application: routes, guards and error handlers put together."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -35,7 +36,10 @@ def create_app(settings: ConsoleSettings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         services = await run_in_threadpool(open_services, settings)
         app.state.services = services
+        # So that the first page knows the detectors, and the first request is held against them.
+        asking = asyncio.create_task(run_in_threadpool(services.catalog.read))
         yield
+        await asking
         services.close()
 
     app = FastAPI(

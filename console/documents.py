@@ -145,7 +145,8 @@ class Limits(_Document):
     max_wait_s: float
     result_ttl_s: float
     rate_limit: str
-    frames: tuple[int, int] = Field(description="Fewest and most that may be asked for; a model may take fewer.")
+    min_frames: int
+    max_frames: int = Field(description="A model may take fewer.")
     samplings: list[str]
     suffixes: list[str] = Field(description="Of files that are usually readable; what counts is the content.")
 

@@ -63,7 +63,8 @@ class Guards:
                 answered = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     answered.setdefault(name, value)
-                answered.setdefault("cache-control", "no-store")
+                # Static files may be kept, and are asked about each time: an update shows at once.
+                answered.setdefault("cache-control", "no-cache" if scope["path"].startswith("/static/") else "no-store")
             await send(message)
 
         try:

@@ -176,7 +176,8 @@ class Worker:
         if waited_s >= longest_s:
             return False
         delay_s = next((step for step in _RETRY_S if step > waited_s), _RETRY_S[-1])
-        logger.warning("%s: %s; tried again in %g s", job.id, error, delay_s)
+        level = logging.INFO if job.waiting_since is not None else logging.WARNING
+        logger.log(level, "%s: %s; tried again in %g s", job.id, error, delay_s)
         self._queue.postpone(job, delay_s=delay_s)
         return True
 

@@ -4,7 +4,8 @@ Run as ``python -m serving.guard --shm-prefix P --drain-s N --http-url U --run-d
 the launcher holds its other end, and its closing (a stop, a crash, kill -9 alike) makes the guard stop the server: it drains
 it, then ends it. As a child subreaper (prctl(2)) it inherits the Python backend's workers when Triton
 is killed, ends them, and removes the shared-memory segments and the run directory. If the guard itself is killed, the kernel sends
-Triton SIGTERM (PR_SET_PDEATHSIG) and Triton cleans up after itself.
+Triton SIGTERM (PR_SET_PDEATHSIG) and Triton cleans up after itself. A worker that dies makes the guard start the server anew:
+Triton itself would go on, call itself ready and fail every request.
 
 Only the standard library: this process must start in milliseconds.
 """
@@ -19,9 +20,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Literal
 
 KILL_AFTER_S = 5.0
 """How long a server may take to end after its requests had their time."""
+WORKER_CHECK_S = 0.25
+RESTARTS = 3
+RESTARTS_WITHIN_S = 60.0
+"""A server that loses workers more often than this is broken, and restarting would hide it."""
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -68,37 +74,92 @@ def remove_segments(prefix: str) -> None:
         segment.unlink(missing_ok=True)
 
 
-def supervise(command: list[str], *, shm_prefix: str, drain_s: float, http_url: str, run_dir: Path) -> int:
-    """Runs the server until it ends or the launcher does; returns the server's exit code, or 0 where it was stopped."""
-    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    stop_read, stop_write = os.pipe()
-    # A signal to the guard means the same as a closed pipe. The handler only wakes the loop below.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: os.write(stop_write, b"x"))
+def lost_worker(server_pid: int) -> bool:
+    """True when a worker of the Python backend ended and Triton did not notice, which leaves it a zombie.
+
+    Triton then calls itself ready and answers every request with an error, for ever.
+    """
+    for task in Path(f"/proc/{server_pid}/task").glob("*/children"):
+        try:
+            children = task.read_text().split()
+        except OSError:  # the thread ended meanwhile
+            continue
+        for child in children:
+            try:
+                state = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0]
+            except OSError:
+                continue
+            if state == "Z":
+                return True
+    return False
+
+
+def run_once(
+    command: list[str], stop_fds: list[int], *, drain_s: float, http_url: str
+) -> tuple[Literal["stopped", "lost", "ended"], int]:
+    """Runs the server until a stop is asked for, a worker is lost, or it ends by itself; why, and its exit code."""
     server = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_die_with_guard)
+    zombie_seen = False
     try:
         exit_fd = os.pidfd_open(server.pid)
-        readable, _, _ = select.select([sys.stdin.fileno(), stop_read, exit_fd], [], [])
-        if exit_fd not in readable:
-            from serving.readiness import drain  # urllib costs the start of every server 30 ms
-
-            # Once drained there is nothing that a slow end would save, and Triton's own takes two to three seconds.
-            if drain_s == 0 or drain(http_url, drain_s):
-                server.kill()
-            else:
-                server.terminate()
-                try:
-                    server.wait(timeout=drain_s + KILL_AFTER_S)
-                except subprocess.TimeoutExpired:
-                    server.kill()
-            server.wait()
-            return 0
-        return server.wait()
+        while True:
+            readable, _, _ = select.select([*stop_fds, exit_fd], [], [], WORKER_CHECK_S)
+            if exit_fd in readable:
+                return "ended", server.wait()
+            if readable:
+                _stop(server, drain_s=drain_s, http_url=http_url)
+                return "stopped", 0
+            # Seen twice: a worker that Triton unloads is a zombie for a moment, too.
+            zombie = lost_worker(server.pid)
+            if zombie and zombie_seen:
+                return "lost", 1
+            zombie_seen = zombie
     finally:
         if server.poll() is None:
             server.kill()
             server.wait()
         end_children()
+
+
+def _stop(server: "subprocess.Popen[bytes]", *, drain_s: float, http_url: str) -> None:
+    from serving.readiness import drain  # urllib costs the start of every server 30 ms
+
+    # Once drained there is nothing that a slow end would save, and Triton's own takes two to three seconds.
+    if drain_s == 0 or drain(http_url, drain_s):
+        server.kill()
+        return
+    server.terminate()
+    try:
+        server.wait(timeout=drain_s + KILL_AFTER_S)
+    except subprocess.TimeoutExpired:
+        server.kill()
+
+
+def supervise(command: list[str], *, shm_prefix: str, drain_s: float, http_url: str, run_dir: Path) -> int:
+    """Runs the server, anew where it lost a worker, until it ends or the launcher does.
+
+    Returns:
+        The server's exit code; 0 where it was stopped, 1 where it lost workers more often than ``RESTARTS`` within ``RESTARTS_WITHIN_S``.
+    """
+    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    stop_read, stop_write = os.pipe()
+    # A signal to the guard means the same as a closed pipe. The handler only wakes the loop.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: os.write(stop_write, b"x"))
+    losses: list[float] = []
+    try:
+        while True:
+            why, code = run_once(command, [sys.stdin.fileno(), stop_read], drain_s=drain_s, http_url=http_url)
+            remove_segments(shm_prefix)
+            if why != "lost":
+                return code
+            losses = [moment for moment in losses if time.monotonic() - moment < RESTARTS_WITHIN_S] + [time.monotonic()]
+            if len(losses) > RESTARTS:
+                sys.stderr.write(f"a worker was lost {len(losses)} times within {RESTARTS_WITHIN_S:g} s: giving up\n")
+                return code
+            sys.stderr.write("a worker of the Python backend was lost: starting Triton anew\n")
+            sys.stderr.flush()
+    finally:
         remove_segments(shm_prefix)
         shutil.rmtree(run_dir, ignore_errors=True)
 

@@ -359,16 +359,24 @@ def made(
     """Fakes made of held-back faces, by kind; quality; length. In PyTorch, without a server."""
     _log(verbose)
     from export.errors import ExportError
-    from export.weights import default_weights, load_weights
+    from export.load import default_weights, load_detector
     from training.errors import TrainingError
     from training.examine import Examinee, examination
     from training.shards import read_shards
 
     try:
-        encoder, head, info = load_weights(weights or default_weights())
+        chosen = weights or default_weights()
+        if chosen is None:
+            raise click.UsageError("there are no weights in weights/; name some with --weights")
+        loaded = load_detector(chosen)
         records = [record for record in read_shards(sorted(shards.glob("*.npz"))) if record.split == split]
         page = examination(
-            Examinee(encoder, head, info, device), records, out, pairs=pairs, lengths=lengths, classifier=classifier
+            Examinee(loaded.encoder, loaded.head, loaded.info, device),
+            records,
+            out,
+            pairs=pairs,
+            lengths=lengths,
+            classifier=classifier,
         )
     except (TrainingError, ExportError) as error:
         _fail("evaluate made", error)

@@ -10,7 +10,6 @@
     ├── CheckpointError
     │   ├── CheckpointWriteError     not saved (full disk, no permission); the one before is untouched
     │   └── CheckpointMismatchError  saved by a run with other settings
-    ├── WeightsError           `weights/` cannot be read, or contradict their metadata
     └── EvaluationError        too little was evaluated to say anything
 
 Each message has the offending value, the limit and the remedy.

@@ -49,7 +49,13 @@ def training_curves(history: Sequence[Mapping[str, float]], path: Path) -> Path:
         label = name.removeprefix("val_auc").strip("_").replace("_", " ") or "mean"
         colour, thick = (_INK, 2.2) if label == "mean" else (f"C{number}", 1.2)
         right.plot(
-            [entry["step"] for entry in checks], [entry[name] for entry in checks], marker="o", markersize=3, label=label, color=colour, linewidth=thick
+            [entry["step"] for entry in checks],
+            [entry[name] for entry in checks],
+            marker="o",
+            markersize=3,
+            label=label,
+            color=colour,
+            linewidth=thick,
         )
     right.axhline(0.5, color=_GREY, linewidth=0.8, linestyle="--")
     right.set(xlabel="step", ylabel="AUC", title="Validation, moving average of the weights", ylim=(0.45, 1.0))

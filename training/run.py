@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 
 from client.model_info import ModelInfo
 from export.detector import SequenceHead
-from export.weights import save_weights
+from export.load import load_detector, save_detector
 from training import checkpoints
 from training.calibrate import Calibration, calibrate
 from training.clips import FRAME_KINDS, TEMPORAL_KINDS, ClipMaker
-from training.errors import CheckpointError
+from training.errors import CheckpointError, CheckpointWriteError
 from training.fit_clips import ClipFitSettings, FeatureClip, fit_head, head_auc, head_of_classifier, make_feature_clips, margins
 from training.fit_frames import FrameFit, FrameFitSettings
 from training.frame_model import FrameModel
@@ -39,12 +40,14 @@ class RunSettings:
     val_clip_pairs: int = 100
     clip_frames: tuple[int, int] = (12, 20)
     clip_severity: float = 0.7
+    validation_pairs: int = 96
+    """Pairs of each of the four sets that stage one is validated on."""
 
 
 class FrameValidation:
     """Frame AUC on pairs of the validation people, made once: self-blended and swapped, lightly and fully degraded."""
 
-    def __init__(self, records: Sequence[Record], settings: FrameFitSettings, *, pairs: int = 96, device: str = "cpu") -> None:
+    def __init__(self, records: Sequence[Record], settings: FrameFitSettings, *, pairs: int, device: str = "cpu") -> None:
         maker, self._device = PairMaker(records), device
         self._sets: dict[str, NDArray[np.uint8]] = {}
         for kind, share in (("self_blend", 0.0), ("swap", 1.0)):
@@ -84,7 +87,7 @@ def fit_frames_stage(
 ) -> FrameModel:
     """Stage one, resumed where it was stopped; options as for ``FrameFit.run``."""
     fit = FrameFit(settings=settings.frames, folder=folder, device=device, workers=workers)
-    validation = FrameValidation(of_split(records, "val"), settings.frames, device=device)
+    validation = FrameValidation(of_split(records, "val"), settings.frames, pairs=settings.validation_pairs, device=device)
     fit.run(PairMaker(of_split(records, "train")), validate=validation, **options)
     return best_frame_model(folder)
 
@@ -198,4 +201,14 @@ def write_run_weights(
         image_size_px=settings.frames.image_size_px, crop_margin=settings.frames.crop_margin, max_frames=256, weights_sha256="",
         caveat=caveat, **asdict(stage.calibration),
     )  # fmt: skip
-    return save_weights(path, model.encoder, stage.head, info)
+    partial = path.with_suffix(".json.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_detector(path, model.encoder, stage.head, info)
+        # What people read; programs read the same from the weights themselves.
+        written = load_detector(path).info
+        partial.write_text(json.dumps(asdict(written), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        partial.replace(path.with_suffix(".json"))
+    except (OSError, SafetensorError) as error:
+        raise CheckpointWriteError(f"{path} cannot be written: {error}; free some room or name another file") from error
+    return written

@@ -181,7 +181,7 @@ async def get_analysis(
     "/{analysis_id}/events",
     response_class=StreamingResponse,
     responses={
-        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "Server-sent events"},
+        200: {"content": {"text/event-stream": {}}, "description": "Server-sent events"},
         **problem_responses(401, 404, 421, 422, 429, 503),
     },
     summary="Progress as server-sent events",

@@ -54,7 +54,8 @@ def limits(request: Request, _who: Annotated[Caller, Depends(caller)]) -> docume
         max_wait_s=settings.max_wait_s,
         result_ttl_s=settings.result_ttl_s,
         rate_limit=settings.rate_limit,
-        frames=FRAMES,
+        min_frames=FRAMES[0],
+        max_frames=FRAMES[1],
         samplings=list(SAMPLINGS),
         suffixes=sorted(MEDIA_SUFFIXES),
     )

@@ -177,7 +177,7 @@ def test_list_pages_filters_and_sorts(api: httpx.Client, clips: dict[str, Path])
         names: list[str] = []
         cursor = None
         while True:
-            query = {"batch": batch, "limit": 2, "sort": sort, **({"cursor": cursor} if cursor else {})}
+            query: dict[str, str | int] = {"batch": batch, "limit": 2, "sort": sort, **({"cursor": cursor} if cursor else {})}
             page = api.get("/v1/analyses", params=query).json()
             assert page["total"] == 5
             names += [item["filename"] for item in page["items"]]

@@ -32,7 +32,7 @@ def _postgres_tools() -> dict[str, str] | None:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """URL of a PostgreSQL server of our own, on a socket in a folder of its own."""
     pytest.importorskip("psycopg", reason="psycopg is not installed (extra `postgres`)")
     tools = _postgres_tools()
@@ -203,7 +203,7 @@ def test_room_is_counted_in_the_same_transaction(database: Database, tmp_path: P
         small.add([new_row()])
 
 
-def test_one_key_at_the_same_moment_gives_one_analysis(database: Database, store: Store) -> None:
+def test_one_key_at_the_same_moment_gives_one_analysis(store: Store) -> None:
     answers: list[str] = []
     barrier = threading.Barrier(6)
 

@@ -105,7 +105,7 @@ def due(database: Database, url: str) -> None:
 
 def kept(database: Database) -> DeliveryRow:
     with database.read() as session:
-        row = session.scalar(select(DeliveryRow))
+        row: DeliveryRow | None = session.scalar(select(DeliveryRow))
     assert row is not None
     return row
 

@@ -20,7 +20,9 @@ def records() -> list[Record]:
         for number in range(PEOPLE):
             rng = np.random.default_rng(number)
             picture = astronaut()[10:250, 105:345].astype(np.float32)
-            matrix = np.array([[rng.uniform(0.85, 1.1), 0.05 * rng.normal(), 8], [0.05 * rng.normal(), rng.uniform(0.85, 1.1), 8]])
+            matrix = np.array(
+                [[rng.uniform(0.85, 1.1), 0.05 * rng.normal(), 8], [0.05 * rng.normal(), rng.uniform(0.85, 1.1), 8]]
+            )
             picture = cv2.warpAffine(picture, matrix, (240, 240), borderMode=cv2.BORDER_REFLECT).astype(np.float32)
             picture = (picture * rng.uniform(0.8, 1.15, 3) + rng.normal(0, 2, picture.shape)).clip(0, 255)
             rgb = picture.astype(np.uint8)

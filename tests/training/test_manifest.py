@@ -52,7 +52,9 @@ def test_an_empty_class_is_named_with_the_counts() -> None:
         check_classes([item("a.mp4"), item("b.mp4", "test", label="fake")], "train")
 
 
-@pytest.mark.parametrize("line", ["{", '{"path": "a"}', '{"path":"a","label":"maybe","split":"train","identities":["x"],"dataset":"d"}', "7"])
+@pytest.mark.parametrize(
+    "line", ["{", '{"path": "a"}', '{"path":"a","label":"maybe","split":"train","identities":["x"],"dataset":"d"}', "7"]
+)
 def test_a_wrong_line_is_a_manifest_error(tmp_path: Path, line: str) -> None:
     (tmp_path / "m.jsonl").write_text(line)
     with pytest.raises(ManifestError, match="a line is a JSON object|label is 'maybe'"):
@@ -67,7 +69,9 @@ def test_splits_follow_from_names_alone() -> None:
 def test_faceforensics_joins_people_who_were_swapped(tmp_path: Path) -> None:
     real, fake = "original_sequences/youtube/c23/videos", "manipulated_sequences/{}/c23/videos"
     names = [f"{real}/{n:03d}.mp4" for n in range(40)]
-    names += [f"{fake.format(method)}/{n:03d}_{n + 1:03d}.mp4" for n in range(0, 40, 2) for method in ("Deepfakes", "NeuralTextures")]
+    names += [
+        f"{fake.format(method)}/{n:03d}_{n + 1:03d}.mp4" for n in range(0, 40, 2) for method in ("Deepfakes", "NeuralTextures")
+    ]
     items = faceforensics(touch(tmp_path, *names))
     assert len(items) == 80
     assert {i.method for i in items if i.label == "fake"} == {"Deepfakes", "NeuralTextures"}
@@ -78,7 +82,12 @@ def test_faceforensics_joins_people_who_were_swapped(tmp_path: Path) -> None:
 
 
 def test_faceforensics_published_splits_win(tmp_path: Path) -> None:
-    touch(tmp_path, "original_sequences/youtube/c40/videos/000.mp4", "original_sequences/youtube/c40/videos/001.mp4", "original_sequences/youtube/c40/videos/002.mp4")
+    touch(
+        tmp_path,
+        "original_sequences/youtube/c40/videos/000.mp4",
+        "original_sequences/youtube/c40/videos/001.mp4",
+        "original_sequences/youtube/c40/videos/002.mp4",
+    )
     for name, pairs in (("train", [["000", "003"]]), ("val", [["001", "004"]]), ("test", [["009", "008"]])):
         (tmp_path / f"{name}.json").write_text(json.dumps(pairs))
     items = faceforensics(tmp_path, splits=tmp_path, compression="c40")
@@ -99,7 +108,9 @@ def test_celeb_df_uses_nobody_of_the_test_list_for_training(tmp_path: Path) -> N
 
 def test_dfdc_keeps_a_fake_with_its_original(tmp_path: Path) -> None:
     touch(tmp_path, "part/a.mp4", "part/b.mp4")
-    (tmp_path / "part/metadata.json").write_text(json.dumps({"a.mp4": {"label": "REAL"}, "b.mp4": {"label": "FAKE", "original": "a.mp4"}, "gone.mp4": {"label": "REAL"}}))
+    (tmp_path / "part/metadata.json").write_text(
+        json.dumps({"a.mp4": {"label": "REAL"}, "b.mp4": {"label": "FAKE", "original": "a.mp4"}, "gone.mp4": {"label": "REAL"}})
+    )
     a, b = dfdc(tmp_path)
     assert (a.label, b.label, a.split) == ("real", "fake", b.split)
 

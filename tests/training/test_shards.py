@@ -13,7 +13,12 @@ def test_records_read_back_as_they_were(records: list[Record], tmp_path: Path) -
     path = write_shard(tmp_path / "a.npz", records)
     for before, after in zip(records, read_shards([path]), strict=True):
         assert after.encoded == before.encoded
-        assert (after.identity, after.split, after.label, after.source) == (before.identity, before.split, before.label, before.source)
+        assert (after.identity, after.split, after.label, after.source) == (
+            before.identity,
+            before.split,
+            before.label,
+            before.source,
+        )
         assert np.allclose(after.box_px, before.box_px)
         assert np.allclose(after.points_px, before.points_px)
 

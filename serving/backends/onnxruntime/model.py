@@ -9,6 +9,7 @@ import triton_python_backend_utils as pb_utils
 from serving.backend_config import check_accelerators, check_tensors, micro_batch_frames, read_model, whole_number
 from serving.errors import BackendConfigError
 from serving.micro_batch import cut, gather, scatter
+from serving.stall import StallWatch, answer_only_if_awake
 
 _LEVELS = {
     -1: ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
@@ -41,7 +42,10 @@ class TritonPythonModel:
             inputs=[{value.name} for value in self.session.get_inputs()],
             outputs=[{value.name} for value in self.session.get_outputs()],
         )
+        # Last: loading a model may well take all cores for a while.
+        self.stalls = StallWatch()
 
+    @answer_only_if_awake
     def execute(self, requests: list[Any]) -> list[Any]:
         """One response a request, in order."""
         arrays = [pb_utils.get_input_tensor_by_name(request, self.input).as_numpy() for request in requests]

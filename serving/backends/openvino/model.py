@@ -8,6 +8,7 @@ import triton_python_backend_utils as pb_utils
 
 from serving.backend_config import check_tensors, micro_batch_frames, openvino_properties, read_model
 from serving.micro_batch import cut, gather, leaves_streams_idle, scatter
+from serving.stall import StallWatch, answer_only_if_awake
 
 
 class TritonPythonModel:
@@ -45,6 +46,8 @@ class TritonPythonModel:
                 for _ in range(self.streams):
                     self.queue.start_async([np.zeros((length, *frame), port.element_type.to_dtype())], None)
             self.queue.wait_all()
+        # Last: loading a model may well take all cores for a while.
+        self.stalls = StallWatch()
 
     def _prepare_short_clips(self, core: Any, model: Any, properties: dict[str, str]) -> None:
         """A second network that puts all threads to one batch: a stream has only its share of them, and clips of a frame or three leave
@@ -65,6 +68,7 @@ class TritonPythonModel:
         for (_, index), arrays in zip(self.outputs, results, strict=True):
             scatter(arrays, pieces, request.get_output_tensor(index).data)
 
+    @answer_only_if_awake
     def execute(self, requests: list[Any]) -> list[Any]:
         """One response a request, in order."""
         arrays = [pb_utils.get_input_tensor_by_name(request, self.input).as_numpy() for request in requests]
