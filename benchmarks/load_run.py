@@ -2,6 +2,7 @@
 
 import csv
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,6 +122,7 @@ def _add(level: Level, target: Target, record: Record, before: dict[str, server_
         "sent": len(level.outcomes),
         "refused": len(level.refused),
         "failed": len(level.failed),
+        "errors": dict(Counter(outcome.error for outcome in level.outcomes if outcome.error)),
         "seconds": round(level.seconds, 3),
     }
     if target.http_url and target.alive():

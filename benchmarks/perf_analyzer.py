@@ -104,11 +104,12 @@ def measure(
     if reason := why_not(folder):
         raise ToolMissing(reason)
     with tempfile.TemporaryDirectory() as temporary:
+        # No --shape: each request brings its own.
         data, table = Path(temporary) / "data.json", Path(temporary) / "table.csv"
         data.write_text(json.dumps({"data": [_sample(count) for count in frames]}))
         command = [
             str(folder / "perf_analyzer"), "-m", DETECTOR, "-u", grpc_url, "-i", "grpc", "--input-data", str(data),
-            "--shape", f"FRAMES:{max(frames)},112,112,3", "--concurrency-range", str(clients), "-f", str(table),
+            "--concurrency-range", str(clients), "-f", str(table),
             "--measurement-interval", str(round(1000 * seconds)), "--stability-percentage", "25", "--max-trials", "4",
         ]  # fmt: skip
         done = subprocess.run(command, env=_environment(folder), capture_output=True, text=True)

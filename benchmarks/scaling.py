@@ -22,7 +22,7 @@ from benchmarks.record import Record, load
 CORE_EFFICIENCY = (0.6, 0.85)
 """Low and high guess of a 64-core node's efficiency against 2 cores; vector-heavy code loses clock and shares memory bandwidth."""
 H200_BF16_FLOPS = 790e12
-"""Dense bf16 matrix products, as measured on such a card; its data sheet says 989e12."""
+"""Dense bf16 matrix products as they are reached in practice; the data sheet says 989e12."""
 GPU_SHARE_OF_PEAK = (0.03, 0.10)
 """Low and high guess: grouped convolutions with 4 to 32 channels a group leave most of a matrix unit idle."""
 

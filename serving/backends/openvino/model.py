@@ -64,7 +64,7 @@ class TritonPythonModel:
     def _collect(self, request: Any, destination: Any) -> None:
         if destination is None:
             return
-        results, pieces = destination
+        results, pieces, _ = destination
         for (_, index), arrays in zip(self.outputs, results, strict=True):
             scatter(arrays, pieces, request.get_output_tensor(index).data)
 
@@ -78,12 +78,16 @@ class TritonPythonModel:
         lengths = [len(array) for array in arrays]
         if self.all_threads is not None and leaves_streams_idle(sum(lengths), limit=self.limit, streams=self.streams):
             (pieces,) = cut(lengths, limit=self.limit, streams=1)
-            self.all_threads.infer([gather(arrays, pieces)], share_inputs=True)
-            self._collect(self.all_threads, (results, pieces))
+            frames = gather(arrays, pieces)
+            self.all_threads.infer([frames], share_inputs=True)
+            self._collect(self.all_threads, (results, pieces, frames))
             return self._respond(results, len(arrays))
         try:
             for pieces in cut(lengths, limit=self.limit, streams=self.streams):
-                self.queue.start_async([gather(arrays, pieces)], (results, pieces), share_inputs=True)
+                # The queue takes the address of the frames and not a reference: a copy that `gather` made would be freed, and computed
+                # on, at once. What is handed on to the callback lives until then.
+                frames = gather(arrays, pieces)
+                self.queue.start_async([frames], (results, pieces, frames), share_inputs=True)
         finally:
             self.queue.wait_all()
         return self._respond(results, len(arrays))
