@@ -119,6 +119,14 @@ def collect(
     show_default=True,
     help="LSTM sizes to try.",
 )
+@click.option(
+    "--clip-pairs",
+    nargs=2,
+    default=(240, 100),
+    show_default=True,
+    type=click.IntRange(min=5),
+    help="Pairs of clips of stage two: train, val.",
+)
 @click.option("--learning-rate", default=1e-3, show_default=True, type=click.FloatRange(min=0, min_open=True))
 @click.option(
     "--severity",
@@ -142,7 +150,8 @@ def collect(
 @click.option("-v", "--verbose", is_flag=True)
 def fit(
     shards: Path, folder: Path, out: Path | None, phases: tuple[str, ...], init: Path | None, hidden_sizes: tuple[int, ...],
-    learning_rate: float, severity: float, seed: int, device: str, threads: int | None, workers: int, validate_every: int,
+    clip_pairs: tuple[int, int], learning_rate: float, severity: float, seed: int, device: str, threads: int | None, workers: int,
+    validate_every: int,
     patience: int, verbose: bool,
 ) -> None:  # fmt: skip
     """Fit the frame encoder, then the sequence head; calibrate; write weights and their facts."""
@@ -165,6 +174,8 @@ def fit(
         frames=FrameFitSettings(phases=_phases(phases), learning_rate=learning_rate, severity=severity, seed=seed),
         clips=ClipFitSettings(seed=seed),
         hidden_sizes=hidden_sizes,
+        train_clip_pairs=clip_pairs[0],
+        val_clip_pairs=clip_pairs[1],
     )
     try:
         records = read_shards(sorted(shards.glob("*.npz")))
