@@ -383,6 +383,7 @@ def made(
     from export.load import default_weights, load_detector
     from training.errors import TrainingError
     from training.examine import Examinee, examination
+    from training.frame_model import without_idle_blocks
     from training.shards import read_shards
 
     try:
@@ -392,7 +393,7 @@ def made(
         loaded = load_detector(chosen)
         records = [record for record in read_shards(sorted(shards.glob("*.npz"))) if record.split == split]
         page = examination(
-            Examinee(loaded.encoder, loaded.head, loaded.info, device),
+            Examinee(without_idle_blocks(loaded.encoder), loaded.head, loaded.info, device),
             records,
             out,
             pairs=pairs,
