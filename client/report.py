@@ -28,6 +28,8 @@ _STAGES = {
     "detect": "Finding faces",
     "track": "Following people",
     "crop": "Cutting out faces",
+    "picture": "Keeping pictures of the frames",
+    "hand_over": "Handing over",
     "hash": "Checksum of the file",
     "request": "Asking the detector",
     "server_queue": "of which waiting in the server",
@@ -171,16 +173,9 @@ def _stages(verdict: Verdict) -> list[tuple[str, float, bool]]:
     ]
 
 
-@cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    filters: dict[str, Any] = {
+def template_filters() -> dict[str, Any]:
+    """What the templates call verdicts' facts by; the console's pages say the same with the same words."""
+    return {
         "clock": _clock,
         "dropped_counts": _dropped_counts,
         "explanation": wording.explanation,
@@ -197,6 +192,17 @@ def _template() -> jinja2.Template:
         "timeline": timeline.draw,
         "zone": timeline.zone,
     }
-    environment.filters.update(filters)
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(template_filters())
     environment.globals["field_caveat"] = wording.field_caveat()
     return environment.get_template("report.html.j2")

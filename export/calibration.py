@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from export.detector import ClipHead
 from export.errors import CalibrationError
-from export.quantize import Crops, Ranges, blocks_of, cosine, features_of, measure_ranges, write_int8_encoder
+from export.quantize import Crops, Ranges, block_errors, blocks_of, cosine, features_of, measure_ranges, write_int8_encoder
 
 logger = logging.getLogger("unmask.export")
 
@@ -30,6 +30,7 @@ MIN_AGREEMENT = 0.99
 """Least share of check crops with the same label."""
 CLIPS, FRAMES_PER_CLIP = 24, 16
 """How much is taken of a folder: spread over its files, half to calibrate on, half to check on."""
+_RANKING_CROPS = 16
 _SHIPPED = Path(__file__).resolve().parent / "calibrations"
 MEDIA_VARIABLE = "UNMASK_MEDIA"
 
@@ -142,7 +143,7 @@ def calibrate(
     threshold: float,
 ) -> Calibration:
     """Measures ranges on every other clip, and on the rest puts blocks back into floating point until eight bits cost nothing
-    that matters: the worst first, ranked by what each block costs alone.
+    that matters: the worst first, ranked by what each block adds to the error.
 
     Raises:
         CalibrationError: Not even that reaches ``MIN_COSINE`` and ``MIN_AGREEMENT``.
@@ -170,8 +171,8 @@ def calibrate(
         least, agreement = cost(kept)
         if least < MIN_COSINE or agreement < MIN_AGREEMENT:
             logger.info("INT8 alone: cosine %.5f, labels %.3f; looking for the blocks that hurt", least, agreement)
-            alone = {block: cost([other for other in blocks if other != block])[0] for block in blocks}
-            ranked = sorted(blocks, key=lambda block: alone[block])
+            errors = block_errors(graph, target, crops[:: max(1, len(crops) // _RANKING_CROPS)])
+            ranked = sorted(blocks, key=lambda block: -errors[block])
             while (least < MIN_COSINE or agreement < MIN_AGREEMENT) and len(kept) < len(ranked):
                 kept = tuple(ranked[: len(kept) + 1])
                 least, agreement = cost(kept)

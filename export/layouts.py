@@ -82,14 +82,19 @@ def build(checkpoint: Checkpoint, *, semantics: Semantics | None, classes: tuple
         raise FactError(
             f"{checkpoint.path} has the layout {layout} and cannot be run as {chosen}; possible: {', '.join(possible)}"
         )
-    encoder = FrameEncoder(ResNeXt50())
-    head = ImageHead() if chosen == "image" else _sequence_head(checkpoint, head_part)
-    problems = _differences(encoder.backbone, encoder_part, prefix=_prefix(layout))
+    # Without memory of their own: filling 56 million random weights that are replaced at once would take seconds.
+    with torch.device("meta"):
+        backbone = ResNeXt50()
+        head = ImageHead() if chosen == "image" else _sequence_head(checkpoint, head_part)
+    problems = _differences(backbone, encoder_part, prefix=_prefix(layout))
     problems += _differences(head, head_part, prefix="head." if _wrapped(checkpoint) else "")
     if problems:
         raise UnknownLayout(f"{checkpoint.path} does not fit the layout {layout}: {'; '.join(problems)}")
-    encoder.backbone.load_state_dict(encoder_part, strict=False)  # num_batches_tracked alone may be missing
-    head.load_state_dict(head_part)
+    # The number of batches seen in training is used by nothing here, and old checkpoints do not have it.
+    counters = {name: torch.tensor(0) for name in backbone.state_dict() if name.endswith("num_batches_tracked")}
+    backbone.load_state_dict(encoder_part | counters, assign=True)
+    head.load_state_dict(head_part, assign=True)
+    encoder = FrameEncoder(backbone)
     if classes == ("fake", "real"):
         last = head.fc if isinstance(head, ImageHead) else head.linear1
         with torch.no_grad():

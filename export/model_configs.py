@@ -14,6 +14,11 @@ from export.resnext import FEATURES
 ProfileName = Literal["reference", "cpu", "gpu"]
 PROFILES: tuple[ProfileName, ...] = ("reference", "cpu", "gpu")
 GPU_WARM_UP_FRAMES = (1, 16, 60, 100, 256)
+QUEUE_REQUESTS: dict[ProfileName, int] = {"reference": 24, "cpu": 24, "gpu": 128}
+"""Requests that may wait for the encoder; the next one is refused at once (UNAVAILABLE). Triton's own default is no limit: under more
+load than it can carry every request waits longer than the one before it. Counted in requests, so the wait is about as many times one
+request's own time on any machine; 24 is what random arrivals at 80% of the knee do not reach (docs/benchmarks.md). On a GPU a request
+takes milliseconds, and bursts are what fills its queue."""
 ENGINE_CACHE = "/var/cache/unmask/tensorrt"
 """Where the ``gpu`` profile keeps built engines; docker-compose.yml mounts a volume there."""
 _HEADER = "# Written by `unmask export`; change the code that writes it (export/model_configs.py), not this file.\n"
@@ -41,6 +46,8 @@ def encoder_config(name: str, info: ModelInfo, profile: ProfileName, variant: Va
     config.output.add(name=FEATURES_NAME, data_type="TYPE_FP32", dims=(FEATURES,))
     # No delay: a batch forms while the one before it computes, and an idle server answers at once.
     config.dynamic_batching.max_queue_delay_microseconds = 0
+    # Here and not at the head: it has no batcher, and gets no more requests than the encoder lets through.
+    config.dynamic_batching.default_queue_policy.max_queue_size = QUEUE_REQUESTS[profile]
     if profile == "gpu":
         _add_tensorrt(config, FRAMES, shape, limit=info.max_frames)
         for frames in GPU_WARM_UP_FRAMES:

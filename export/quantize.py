@@ -103,6 +103,31 @@ def blocks_of(model: onnx.ModelProto) -> dict[str, list[str]]:
     return blocks
 
 
+def block_errors(graph: Path, quantized: Path, crops: Crops) -> dict[str, float]:
+    """How much each block adds to the relative error of what flows through the network, from one run of each graph.
+
+    The mean squared difference of a block's output, over that output's mean square, less the same of the block before it.
+    """
+    ends = {block: names[-1] for block, names in blocks_of(onnx.load(graph)).items()}
+    expected, found = _outputs_of(graph, ends, crops), _outputs_of(quantized, ends, crops)
+    errors: dict[str, float] = {}
+    before = 0.0
+    for block in ends:
+        error = float(np.square(found[block] - expected[block]).mean() / max(np.square(expected[block]).mean(), 1e-30))
+        errors[block] = error - before
+        before = error
+    return errors
+
+
+def _outputs_of(graph: Path, ends: Mapping[str, str], crops: Crops) -> dict[str, NDArray[np.float32]]:
+    model = onnx.load(graph)
+    tensors = {node.name: node.output[0] for node in model.graph.node}
+    wanted = {block: tensors[name] for block, name in ends.items()}
+    model.graph.output.extend(onnx.ValueInfoProto(name=tensor) for tensor in wanted.values())
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return dict(zip(wanted, session.run(list(wanted.values()), {FRAMES: crops}), strict=True))
+
+
 def features_of(graph: Path, crops: Crops) -> NDArray[np.float32]:
     """(N, 2048) features by ONNX Runtime on the processor."""
     options = ort.SessionOptions()

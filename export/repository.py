@@ -91,6 +91,9 @@ def write_detector(
                     for model in (names[0].name, names[1].name, info.detector):
                         live.load(model)  # of a server that had not heard of it; otherwise nothing happens
                 return Written(repository, (names[0].name, names[1].name, info.detector), (), unchanged, variant.int8_encoder)
+            if live is None and _overwrites(repository, info.detector, names):
+                with replacing(repository):
+                    pass  # asked for here as well, so that nobody waits for an export that will be refused
             _check_room(repository, encoder, head, names)
             comparisons = _stage(staging, repository, encoder, clip_head, info, names, recipe, variant)
             version = latest_version(repository / info.detector) + 1
@@ -213,6 +216,11 @@ def _unchanged(repository: Path, info: ModelInfo, names: tuple[_Part, _Part]) ->
     return 0
 
 
+def _overwrites(repository: Path, detector: str, names: tuple[_Part, _Part]) -> bool:
+    new = [part.name for part in names if part.build]
+    return any(latest_version(repository / name) for name in (*new, detector))
+
+
 def _check_room(repository: Path, encoder: nn.Module, head: nn.Module, names: tuple[_Part, _Part]) -> None:
     parts = [module for module, part in zip((encoder, head), names, strict=True) if part.build]
     weights = sum(value.numel() * 4 for module in parts for value in module.state_dict().values())
@@ -272,7 +280,7 @@ def _swap(
     """Moves what was staged into place, the ensemble last, and has the server follow; undoes all of it where that fails."""
     new = [part.name for part in names if part.build]
     before = next((installed for installed in detectors(repository) if installed.info.detector == detector), None)
-    overwrites = any(latest_version(repository / name) for name in (*new, detector))
+    overwrites = _overwrites(repository, detector, names)
     with contextlib.ExitStack() as undo:
         guard = replacing(repository) if overwrites and live is None else contextlib.nullcontext()
         with guard:

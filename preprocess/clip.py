@@ -97,3 +97,5 @@ class Extraction:
     """For people: what was cut, repeated or limited."""
     stage_s: dict[str, float]
     """Seconds spent by stage: ``decode``, ``detect``, ``crop`` ... and ``total`` (wall)."""
+    pictures: dict[int, bytes] = field(default_factory=dict)
+    """JPEGs of the sampled frames by frame index, where ``ExtractionOptions.picture_px`` asked for them."""

@@ -39,6 +39,8 @@ class ExtractionOptions:
     """Start of the span, inclusive; None: the file's start."""
     end_s: float | None = None
     """End of the span, exclusive; None: the file's end."""
+    picture_px: int | None = None
+    """Keep a JPEG of each sampled frame for people, its longer side at most this; None: keep none."""
     align: bool = False
     """Turn each crop so that the eyes are level and stand at fixed points."""
 
@@ -54,6 +56,7 @@ class ExtractionOptions:
         require(self.short_clip in get_args(ShortClip), "short_clip", "one of " + ", ".join(get_args(ShortClip)))
         require(math.isfinite(self.interval_s) and self.interval_s > 0, "interval_s", "a number of seconds above 0")
         require(1 <= self.window_frames <= 10_000, "window_frames", "from 1 to 10000")
+        require(self.picture_px is None or 64 <= self.picture_px <= 4096, "picture_px", "from 64 to 4096, or None")
         require(self.start_s is None or (math.isfinite(self.start_s) and self.start_s >= 0), "start_s", "0 or more seconds")
         after = self.start_s or 0.0
         require(self.end_s is None or (math.isfinite(self.end_s) and self.end_s > after), "end_s", f"after start_s ({after:g})")

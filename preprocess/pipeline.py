@@ -4,7 +4,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from preprocess.assembly import SampledFrame, Sighting, assemble
 from preprocess.clip import Dropped, Extraction, SourceFacts
-from preprocess.crops import crop_aligned, crop_square
+from preprocess.crops import crop_aligned, crop_square, encode_picture
 from preprocess.deadline import Deadline
 from preprocess.errors import UndecodableError
 from preprocess.faces import FaceFinder
@@ -28,6 +28,10 @@ from preprocess.video import DecodedFrame, VideoReader
 
 LOOK_ROUND_EVERY = 8
 """Sampled frames between searches for small and new faces; the first one and the first after a cut always are."""
+
+
+Progress = Callable[[int, int], None]
+"""Called with the sampled frames that are done and how many there are in all."""
 
 
 class StageClock:
@@ -58,6 +62,7 @@ class FramePipeline:
         self._cuts = CutFinder()
         self._since_look_round = LOOK_ROUND_EVERY
         self.frames: list[SampledFrame] = []
+        self.pictures: dict[int, bytes] = {}
 
     def add(self, index: int, timestamp_s: float, rgb: NDArray[np.uint8]) -> None:
         """Takes the next sampled frame, (H, W, 3) uint8 RGB, upright."""
@@ -83,10 +88,19 @@ class FramePipeline:
                 measures = measure(crop, face)
                 frame.sightings.append(Sighting(key, face, crop, measures, reason_to_drop(measures, self._settings)))
         self.frames.append(frame)
+        if self._options.picture_px is not None:
+            with self._clock.stage("picture"):
+                self.pictures[index] = encode_picture(rgb, self._options.picture_px)
 
 
 def run(
-    stream: BinaryIO, *, name: str, options: ExtractionOptions, settings: PreprocessSettings, finder: FaceFinder
+    stream: BinaryIO,
+    *,
+    name: str,
+    options: ExtractionOptions,
+    settings: PreprocessSettings,
+    finder: FaceFinder,
+    progress: Progress | None = None,
 ) -> Extraction:
     """Everything from an open file to its clips.
 
@@ -102,7 +116,7 @@ def run(
     if container.kind == "image":
         source, plan = _run_image(stream, container, name, settings, clock, pipeline)
     else:
-        source, plan = _run_video(stream, container, name, options, settings, clock, pipeline, deadline)
+        source, plan = _run_video(stream, container, name, options, settings, clock, pipeline, deadline, progress)
     with clock.stage("track"):
         repeats = {int(i): int(n) for i, n in zip(plan.indices, plan.repeats, strict=True) if n != 1}
         clips, dropped, notes = assemble(pipeline.frames, repeats, settings)
@@ -121,6 +135,7 @@ def run(
         dropped=dropped,
         notes=(*plan.notes, *notes),
         stage_s={**clock.seconds, "total": time.perf_counter() - began},
+        pictures=pipeline.pictures,
     )
 
 
@@ -160,6 +175,7 @@ def _run_video(
     clock: StageClock,
     pipeline: FramePipeline,
     deadline: Deadline,
+    progress: Progress | None,
 ) -> tuple[SourceFacts, SamplePlan]:
     with clock.stage("open"):
         reader = VideoReader(stream, container, name=name, settings=settings, deadline=deadline)
@@ -175,6 +191,8 @@ def _run_video(
                 with clock.stage("convert"):
                     rgb = frame.to_rgb()
                 pipeline.add(frame.index, frame.timestamp_s, rgb)
+                if progress is not None:
+                    progress(len(pipeline.frames), len(plan.indices))
                 deadline.check()
         finally:
             ahead.stop()

@@ -18,10 +18,13 @@ from preprocess.settings import PreprocessSettings
 
 if TYPE_CHECKING:
     from preprocess.faces import FaceFinder
+    from preprocess.pipeline import Progress
 
 
 class _Worker(Protocol):
-    def run(self, stream: BinaryIO, name: str, options: ExtractionOptions) -> Extraction: ...
+    def run(
+        self, stream: BinaryIO, name: str, options: ExtractionOptions, progress: "Progress | None" = None
+    ) -> Extraction: ...
     def start(self) -> None: ...
     def close(self) -> None: ...
 
@@ -79,8 +82,15 @@ class Preprocessor:
         for _ in self._all:
             self._idle.get().close()
 
-    def extract(self, path: str | os.PathLike[str], options: ExtractionOptions) -> Extraction:
+    def extract(
+        self, path: str | os.PathLike[str], options: ExtractionOptions, *, progress: "Progress | None" = None
+    ) -> Extraction:
         """Faces of one video or image file. Waits while all workers are busy.
+
+        Args:
+            path: A local file.
+            options: What is wanted of it.
+            progress: Called in this thread with the sampled frames of a video that are done and their number in all.
 
         Raises:
             PreprocessError: See ``preprocess.errors``; ``code`` says which.
@@ -90,7 +100,7 @@ class Preprocessor:
         with open_media(path, self.settings) as stream:
             worker = self._idle.get()
             try:
-                return worker.run(stream, os.fspath(path), options)
+                return worker.run(stream, os.fspath(path), options, progress)
             finally:
                 self._idle.put(worker)
 
@@ -150,12 +160,13 @@ class _InProcess:
                 min_confidence=self._settings.min_confidence, max_faces=self._settings.max_faces_per_frame
             )
 
-    def run(self, stream: BinaryIO, name: str, options: ExtractionOptions) -> Extraction:
+    def run(self, stream: BinaryIO, name: str, options: ExtractionOptions, progress: "Progress | None" = None) -> Extraction:
         from preprocess import pipeline
 
         self.start()
         assert self._finder is not None
-        return pipeline.run(stream, name=name, options=options, settings=self._settings, finder=self._finder)
+        settings, finder = self._settings, self._finder
+        return pipeline.run(stream, name=name, options=options, settings=settings, finder=finder, progress=progress)
 
     def close(self) -> None:
         if self._finder is not None:

@@ -95,6 +95,7 @@ def pack_extraction(extraction: Extraction) -> tuple[dict[str, Any], bytes]:
         "dropped": [asdict(drop) for drop in extraction.dropped],
         "notes": list(extraction.notes),
         "stage_s": extraction.stage_s,
+        "pictures": {str(index): place(np.frombuffer(jpeg, np.uint8)) for index, jpeg in extraction.pictures.items()},
     }
     return {"extraction": message}, b"".join(blobs)
 
@@ -139,6 +140,7 @@ def unpack_extraction(message: dict[str, Any], blob: bytearray) -> Extraction:
             dropped=tuple(Dropped(**drop) for drop in body["dropped"]),
             notes=tuple(map(str, body["notes"])),
             stage_s={str(name): float(value) for name, value in body["stage_s"].items()},
+            pictures={int(index): take(place, np.uint8).tobytes() for index, place in body["pictures"].items()},
         )
     except PreprocessError:
         raise

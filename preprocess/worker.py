@@ -13,6 +13,8 @@ import resource
 import signal
 import socket
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -50,19 +52,29 @@ def serve(channel: socket.socket) -> None:
             if descriptor is None:
                 return
             _limit_processor_time(settings)
-            message, blob = _answer(request, descriptor, settings, finder)
+            progress = partial(_tell, channel) if request.get("progress") else None
+            message, blob = _answer(request, descriptor, settings, finder, progress)
             wire.send(channel, message, blob)
 
 
+def _tell(channel: socket.socket, done: int, planned: int) -> None:
+    wire.send(channel, {"progress": [done, planned]})
+
+
 def _answer(
-    request: dict[str, Any], descriptor: int, settings: PreprocessSettings, finder: Any
+    request: dict[str, Any],
+    descriptor: int,
+    settings: PreprocessSettings,
+    finder: Any,
+    progress: Callable[[int, int], None] | None,
 ) -> tuple[dict[str, Any], bytes]:
     from preprocess import pipeline
 
     try:
         with os.fdopen(descriptor, "rb", buffering=0) as stream:
             options = ExtractionOptions(**request["options"])
-            result = pipeline.run(stream, name=request["name"], options=options, settings=settings, finder=finder)
+            name = request["name"]
+            result = pipeline.run(stream, name=name, options=options, settings=settings, finder=finder, progress=progress)
         return wire.pack_extraction(result)
     except PreprocessError as error:
         return _failure(error), b""

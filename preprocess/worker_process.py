@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, BinaryIO
@@ -85,7 +86,9 @@ class WorkerProcess:
             self._end()
             raise
 
-    def run(self, stream: BinaryIO, name: str, options: ExtractionOptions) -> Extraction:
+    def run(
+        self, stream: BinaryIO, name: str, options: ExtractionOptions, progress: Callable[[int, int], None] | None = None
+    ) -> Extraction:
         """Has the child work on an open file.
 
         Raises:
@@ -97,8 +100,19 @@ class WorkerProcess:
         assert self._channel is not None
         try:
             self._channel.settimeout(self._settings.max_wall_s + GRACE_S)
-            wire.send(self._channel, {"name": name, "options": asdict(options)}, descriptor=stream.fileno())
-            answer, blob, _ = wire.receive(self._channel)
+            request = {"name": name, "options": asdict(options), "progress": progress is not None}
+            wire.send(self._channel, request, descriptor=stream.fileno())
+            while True:
+                answer, blob, _ = wire.receive(self._channel)
+                if progress is None or "progress" not in answer:
+                    break
+                # One deadline for the file, however often the child says that it is still there.
+                left_s = self._settings.max_wall_s + GRACE_S - (time.perf_counter() - started)
+                if left_s <= 0:
+                    raise TimeoutError
+                self._channel.settimeout(left_s)
+                done, planned = answer["progress"]
+                progress(int(done), int(planned))
         except TimeoutError as error:
             self._end()
             raise TimeLimitError(

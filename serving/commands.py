@@ -3,8 +3,10 @@
 import logging
 import signal
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import click
 from pydantic import ValidationError
@@ -12,6 +14,9 @@ from pydantic import ValidationError
 from serving.errors import ServingError
 from serving.launcher import EmbeddedTriton
 from serving.settings import ServingSettings
+
+if TYPE_CHECKING:
+    from console.supervisor import Console
 
 logger = logging.getLogger("unmask.serve")
 EXIT_USAGE = 2
@@ -39,12 +44,17 @@ class _Stop(Exception):
 @click.option(
     "--drain-timeout", "drain_timeout_s", type=click.FloatRange(min=0), help="Seconds for requests in flight at a stop."
 )
+@click.option("--console/--no-console", "with_console", default=None, help="API and pages, too [default: where installed].")
+@click.option("--console-host", help="Address of API and pages [default: 127.0.0.1]; on any other they ask for keys.")
+@click.option(
+    "--console-port", type=click.IntRange(0, 65535), help="Port of API and pages [default: 8080]; 0 takes a free one."
+)
 @click.option("-v", "--verbose", count=True, help="Triton's own log, up to -vvv.")
-def serve(verbose: int, **given: object) -> None:
-    """Start the embedded Triton server and keep it running.
+def serve(verbose: int, with_console: bool | None, console_host: str | None, console_port: int | None, **given: object) -> None:
+    """Start Triton, the API and the console, and keep them running.
 
     Prints the addresses when every model is ready. Ctrl+C or SIGTERM drains: requests in flight are answered, new ones refused.
-    Each option can also be set in the environment as UNMASK_SERVING_<NAME>.
+    Each option can also be set in the environment as UNMASK_SERVING_<NAME> or UNMASK_CONSOLE_<NAME>.
     """
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
@@ -56,6 +66,11 @@ def serve(verbose: int, **given: object) -> None:
         click.echo(f"unmask serve: {error}", err=True)
         sys.exit(EXIT_USAGE)
     server = EmbeddedTriton(settings)
+    console: Console | None = None
+    if with_console is None:
+        with_console = find_spec("fastapi") is not None and find_spec("sqlalchemy") is not None
+        if not with_console:
+            click.echo("without the console, which is not installed: `pip install 'unmask[console]'`", err=True)
 
     def stop(number: int, _: FrameType | None) -> None:
         raise _Stop(signal.Signals(number).name)
@@ -67,6 +82,11 @@ def serve(verbose: int, **given: object) -> None:
         click.echo(
             f"ready: profile {server.profile}, gRPC {server.grpc_url}, HTTP {server.http_url}, metrics {server.metrics_url}"
         )
+        if with_console:
+            from console.commands import start_beside
+
+            console = start_beside(server.grpc_url, host=console_host, port=console_port, verbose=verbose > 0)
+            click.echo(f"console: {console.url}")
         code = server.wait()
         click.echo(f"unmask serve: Triton ended by itself with code {code}", err=True)
         sys.exit(EXIT_SERVER)
@@ -79,4 +99,6 @@ def serve(verbose: int, **given: object) -> None:
         # A second Ctrl+C must not leave a server behind.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if console is not None:
+            console.stop()
         server.stop()

@@ -44,7 +44,7 @@ def serve_command(repository: Path, *arguments: str) -> subprocess.Popen[str]:
     """`unmask serve` on free ports, as a user starts it."""
     ports = ("--grpc-port", "0", "--http-port", "0", "--metrics-port", "0")
     return subprocess.Popen(
-        [sys.executable, "-m", "unmask", "serve", "--repository", str(repository), *ports, *arguments],
+        [sys.executable, "-m", "unmask", "serve", "--no-console", "--repository", str(repository), *ports, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -1,0 +1,121 @@
+"""A Triton with detectors for every kind of verdict, and consoles in front of it."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from client.model_info import ModelInfo
+from console.settings import ConsoleSettings
+from console.supervisor import Console
+from serving import EmbeddedTriton
+from tests.clips import astronaut, make_clips
+from tests.conftest import free_port_settings
+
+# The seeded weights score every face about 0.86; where thresholds lie decides what that is called.
+_TRAINED = ModelInfo(
+    detector="trained_fake",
+    semantics="sequence",
+    trained=True,
+    training_data="nothing but this test's word",
+    accuracy=0.93,
+    accuracy_data="40 clips that nobody measured",
+    training_frames=(),
+    image_size_px=112,
+    crop_margin=1.3,
+    class_order=("real", "fake"),
+    max_frames=256,
+    temperature=1.0,
+    threshold=0.5,
+    abstain_low=0.4,
+    abstain_high=0.6,
+    weights_sha256="0" * 64,
+    caveat="A detector for tests.",
+)
+DETECTORS = {
+    "FAKE": _TRAINED,
+    "REAL": replace(_TRAINED, detector="trained_real", threshold=0.98, abstain_low=0.97, abstain_high=0.99),
+    "UNCERTAIN": replace(_TRAINED, detector="trained_band", threshold=0.5, abstain_low=0.01, abstain_high=0.99),
+}
+
+
+def add_detectors(repository: Path) -> None:
+    """Adds the trained ensembles to a copy of the repository: the untrained one's configuration with other facts."""
+    for info in DETECTORS.values():
+        folder = repository / info.detector
+        shutil.copytree(repository / "deepfake_detector", folder)
+        for path in (folder / "config.pbtxt", *(folder / "configs").iterdir()):
+            config = text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())
+            config.name = info.detector
+            for name, value in info.to_parameters().items():
+                config.parameters[name].string_value = value
+            path.write_text(text_format.MessageToString(config))
+
+
+@pytest.fixture(scope="session")
+def detectors_repository(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built repository with the trained detectors beside the untrained one."""
+    path = tmp_path_factory.mktemp("console") / "repository"
+    shutil.copytree(repository, path, ignore=shutil.ignore_patterns(".built"))
+    add_detectors(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def detectors(detectors_repository: Path) -> Iterator[EmbeddedTriton]:
+    """A running server with all detectors."""
+    with EmbeddedTriton(free_port_settings(detectors_repository, profile="cpu")) as server:
+        yield server
+
+
+def console_settings(data_dir: Path, **settings: Any) -> ConsoleSettings:
+    """Settings for a console on a free port."""
+    return ConsoleSettings.model_validate({"port": 0, "data_dir": data_dir, "workers": 0, **settings})
+
+
+@pytest.fixture(scope="session")
+def console(detectors: EmbeddedTriton, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
+    """A console with two workers."""
+    data = tmp_path_factory.mktemp("data")
+    settings = console_settings(
+        data, triton_url=detectors.grpc_url, workers=2, webhook_allow_private=True, rate_limit="100000/minute"
+    )
+    with Console(settings) as running:
+        yield running
+
+
+@pytest.fixture
+def api(console: Console) -> Iterator[httpx.Client]:
+    """A client of that console."""
+    with httpx.Client(base_url=console.url, timeout=120, trust_env=False) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Small made clips, and a picture."""
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("clips")
+    made = make_clips(folder, ["one_face.mp4", "two_faces.mp4", "enters_and_leaves.mp4"])
+    made["face.jpg"] = folder / "face.jpg"
+    Image.fromarray(astronaut()).save(made["face.jpg"])
+    made["nobody.png"] = folder / "nobody.png"
+    Image.linear_gradient("L").save(made["nobody.png"])
+    return made
+
+
+def uploaded(client: httpx.Client, path: Path, *, wait: float = 60, **options: Any) -> dict[str, Any]:
+    """The analysis of an upload, finished where ``wait`` allows."""
+    with path.open("rb") as file:
+        answer = client.post("/v1/analyses", params={"wait": wait, **options}, files={"file": (path.name, file)})
+    assert answer.status_code in (200, 202), answer.text
+    document = answer.json()
+    assert isinstance(document, dict)
+    return document

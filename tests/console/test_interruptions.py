@@ -1,0 +1,171 @@
+"""kill -9 of every part in the middle of analyses: after it is back, each accepted analysis ends in exactly one result."""
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from console.supervisor import Console
+from serving import EmbeddedTriton
+from tests.clips import portrait, write_video
+from tests.conftest import free_port_settings
+from tests.console.conftest import console_settings
+
+
+@pytest.fixture(scope="module")
+def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clip that takes a moment."""
+    return write_video(tmp_path_factory.mktemp("long") / "long.mp4", portrait(4.0, (480, 360)))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        assert isinstance(port, int)
+        return port
+
+
+@pytest.fixture
+def running(detectors: EmbeddedTriton, tmp_path: Path) -> Iterator[Console]:
+    """A console with two workers and short leases."""
+    with Console(console_settings(tmp_path, triton_url=detectors.grpc_url, workers=2, lease_s=2.0)) as console:
+        yield console
+
+
+def accept(url: str, clip: Path, count: int) -> list[str]:
+    """Uploads the clip so many times; ids of what was accepted."""
+    with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
+        answers = [
+            client.post(
+                "/v1/analyses",
+                files={"file": (f"{number}.mp4", clip.read_bytes())},
+                data={"frames": "32", "detector": "trained_fake"},
+            )
+            for number in range(count)
+        ]
+    assert [answer.status_code for answer in answers] == [202] * count
+    return [answer.json()["id"] for answer in answers]
+
+
+def until(condition: Callable[[], Any], limit_s: float = 90.0) -> Any:
+    """What the condition gives when it holds."""
+    deadline = time.monotonic() + limit_s
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.02)
+    return value
+
+
+def states(url: str) -> dict[str, dict[str, Any]]:
+    """All analyses by id; empty while the API is away."""
+    try:
+        items = httpx.get(f"{url}/v1/analyses", params={"limit": 200}, timeout=10, trust_env=False).json()["items"]
+    except (httpx.TransportError, ValueError):
+        return {}
+    return {item["id"]: item for item in items}
+
+
+def one_runs(url: str) -> Callable[[], bool]:
+    """Whether an analysis is in the middle of its work."""
+    return lambda: any(item["progress"]["stage"] in ("faces", "network") for item in states(url).values())
+
+
+def check_ends(console: Console, url: str, ids: list[str]) -> list[int]:
+    """Each ends in exactly one verdict, with one folder of results and no upload; numbers of attempts."""
+    until(lambda: (now := states(url)) and all(now[item]["state"] in ("done", "failed") for item in ids))
+    ended = states(url)
+    assert set(ended) == set(ids)
+    assert {item["label"] for item in ended.values()} == {"FAKE"}, [item["error"] for item in ended.values()]
+    until(lambda: list(console.settings.uploads_dir.iterdir()) == [])
+    until(lambda: all(len(list((console.settings.results_dir / item).iterdir())) == 1 for item in ids))
+    assert {path.name for path in console.settings.results_dir.iterdir()} == set(ids)
+    return sorted(item["attempts"] for item in ended.values())
+
+
+def test_worker(running: Console, long_clip: Path) -> None:
+    ids = accept(running.url, long_clip, 5)
+    until(one_runs(running.url))
+    before = running.pids()
+    busy = [name for name in before if name.startswith("worker")]
+    children = [child for name in busy for child in psutil.Process(before[name]).children(recursive=True)]
+    for name in busy:
+        os.kill(before[name], signal.SIGKILL)
+    assert check_ends(running, running.url, ids)[-1] == 2
+    after = running.pids()
+    assert all(after[name] != before[name] for name in busy)
+    until(lambda: not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children))
+
+
+def test_api(running: Console, long_clip: Path) -> None:
+    ids = accept(running.url, long_clip, 3)
+    until(one_runs(running.url))
+    before = running.pids()["api"]
+    os.kill(before, signal.SIGKILL)
+    # The listening socket outlives it: this request waits for the next process instead of being refused.
+    ids += accept(running.url, long_clip, 1)
+    assert check_ends(running, running.url, ids) == [1] * 4
+    assert running.pids()["api"] != before
+
+
+def test_triton(detectors_repository: Path, tmp_path: Path, long_clip: Path) -> None:
+    ports = {"grpc_port": _free_port(), "http_port": _free_port(), "metrics_port": _free_port()}
+    settings = free_port_settings(detectors_repository, profile="cpu").model_copy(update=ports)
+    triton = EmbeddedTriton(settings).start()
+    try:
+        with Console(console_settings(tmp_path, triton_url=triton.grpc_url, workers=2)) as console:
+            ids = accept(console.url, long_clip, 4)
+            until(one_runs(console.url))
+            server = next(
+                item
+                for item in psutil.process_iter(["name", "pid"])
+                if item.pid in triton.pids() and "tritonserver" in item.name()
+            )
+            server.kill()
+            until(lambda: not triton.alive())
+            triton.stop()
+            until(lambda: any(item["progress"]["stage"] == "waiting" for item in states(console.url).values()))
+            ready = httpx.get(f"{console.url}/readyz", timeout=10, trust_env=False)
+            assert (ready.status_code, ready.json()["checks"]["triton"]) == (503, "unreachable")
+            triton = EmbeddedTriton(settings).start()
+            assert check_ends(console, console.url, ids) == [1] * 4  # waiting for a server is no attempt
+    finally:
+        triton.stop()
+
+
+def test_everything_at_once(detectors: EmbeddedTriton, tmp_path: Path, long_clip: Path) -> None:
+    """The power goes: API, workers and decoders die together; a new console finds the queue as it was."""
+    settings = console_settings(tmp_path, triton_url=detectors.grpc_url, workers=2, lease_s=2.0)
+    first = Console(settings).start()
+    try:
+        ids = accept(first.url, long_clip, 4)
+        until(one_runs(first.url))
+        first._stopping.set()  # its watch must not start them again
+        assert first._thread is not None
+        first._thread.join()
+        for pid in first.pids().values():
+            os.kill(pid, signal.SIGKILL)
+    finally:
+        first.stop()
+    with Console(settings) as second:
+        attempts = check_ends(second, second.url, ids)
+        assert set(attempts) <= {1, 2}
+        assert attempts[-1] == 2
+
+
+def test_stop_finishes_what_is_at_hand(detectors: EmbeddedTriton, tmp_path: Path, long_clip: Path) -> None:
+    settings = console_settings(tmp_path, triton_url=detectors.grpc_url, workers=1)
+    with Console(settings) as first:
+        ids = accept(first.url, long_clip, 2)
+        until(one_runs(first.url))
+        pids = first.pids()
+    assert not any(psutil.pid_exists(pid) for pid in pids.values())
+    with Console(settings) as second:
+        assert check_ends(second, second.url, ids) == [1, 1]
