@@ -12,13 +12,13 @@ from serving import EmbeddedTriton
 from tests.clips import make_clips
 from training.commands import evaluate, train
 from training.errors import EvaluationError
-from training.manifest import Item
+from training.manifest import Item, Label
 from training.served import evaluate_served, summary, write_report
 from training.shards import Record, read_shards, write_shard
 from training.video_files import variant_of
 
 
-def item(path: Path, label: str, person: str) -> Item:
+def item(path: Path, label: Label, person: str) -> Item:
     return Item(
         path=str(path),
         label=label,
@@ -26,7 +26,7 @@ def item(path: Path, label: str, person: str) -> Item:
         identities=(person,),
         dataset="made",
         method="" if label == "real" else "made",
-    )  # type: ignore[arg-type]
+    )
 
 
 def test_files_are_measured_as_they_are_served(triton: EmbeddedTriton, tmp_path: Path) -> None:
