@@ -26,6 +26,8 @@ class Phase:
     window_px: int
     """Side of the window that is cut out of the crop, at the crop's own resolution; the whole crop in the last phases."""
     pairs: int
+    blocks: int = 0
+    """Blocks of each of the encoder's four layers that learn, 0: all. The others are still their shortcuts and cost nothing."""
     windows: int = 1
     """Windows that each pair gives: making a pair costs a fifth of learning from it. A batch has 2 x pairs x windows pictures."""
 

@@ -43,7 +43,7 @@ def photographs(archive: Path, landmarks: Path) -> Collected:
     """
     collected = Collected()
     try:
-        with np.load(landmarks, allow_pickle=False) as file:
+        with landmarks.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             names, points = file["files"].tolist(), file["points"].astype(np.float32) / 8
         with ZipFile(archive) as pictures, FaceFinder(min_confidence=0.5, max_faces=4) as finder:
             for name, mesh in zip(names, points, strict=True):
@@ -61,8 +61,8 @@ def photographs(archive: Path, landmarks: Path) -> Collected:
                     continue
                 collected.records.append(
                     Record(
-                        encoded=encoded, box_px=(face.box.x0, face.box.y0, face.box.x1, face.box.y1), points_px=mesh, identity=identity, source=name,
-                        split=photograph_split(name), label="real", dataset="photographs", native_face_px=face.box.side,
+                        encoded=encoded, box_px=(face.box.x0, face.box.y0, face.box.x1, face.box.y1), points_px=mesh, identity=identity,
+                        source=name, split=photograph_split(name), label="real", dataset="photographs", native_face_px=face.box.side,
                     )
                 )  # fmt: skip
     except (OSError, KeyError, ValueError, BadZipFile) as error:
@@ -106,7 +106,8 @@ def videos(items: Sequence[Item], mean: NDArray[np.float32], *, frames: int, dat
                     continue
                 collected.records.append(
                     Record(
-                        encoded=_png(picture), box_px=(face.box.x0, face.box.y0, face.box.x1, face.box.y1), points_px=laid_over(mean, face.points),
+                        encoded=_png(picture), box_px=(face.box.x0, face.box.y0, face.box.x1, face.box.y1),
+                        points_px=laid_over(mean, face.points),
                         identity="+".join(item.identities), source=Path(item.path).name, split=item.split, label=item.label,
                         dataset=dataset or item.dataset, method=item.method, native_face_px=native_px,
                     )

@@ -104,7 +104,9 @@ def collect(
     type=click.Path(dir_okay=False, path_type=Path),
     help="Weights to write [default: RUN/deepfake_detector.safetensors].",
 )
-@click.option("--phase", "phases", multiple=True, metavar="STEPS,WINDOW,PAIRS,WINDOWS", help="Phases of stage one, in order.")
+@click.option(
+    "--phase", "phases", multiple=True, metavar="STEPS,WINDOW,PAIRS,WINDOWS,BLOCKS", help="Phases of stage one, in order."
+)
 @click.option(
     "--init", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Weights (.safetensors) to fine-tune from."
 )
@@ -117,7 +119,22 @@ def collect(
     show_default=True,
     help="LSTM sizes to try.",
 )
+@click.option(
+    "--clip-pairs",
+    nargs=2,
+    default=(240, 100),
+    show_default=True,
+    type=click.IntRange(min=5),
+    help="Pairs of clips of stage two: train, val.",
+)
 @click.option("--learning-rate", default=1e-3, show_default=True, type=click.FloatRange(min=0, min_open=True))
+@click.option(
+    "--severity",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="How strongly pictures are degraded in the end.",
+)
 @click.option("--seed", default=20261120, show_default=True)
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads [default: PyTorch's].")
@@ -132,8 +149,10 @@ def collect(
 )
 @click.option("-v", "--verbose", is_flag=True)
 def fit(
-    shards: Path, folder: Path, out: Path | None, phases: tuple[str, ...], init: Path | None, hidden_sizes: tuple[int, ...], learning_rate: float, seed: int,
-    device: str, threads: int | None, workers: int, validate_every: int, patience: int, verbose: bool,
+    shards: Path, folder: Path, out: Path | None, phases: tuple[str, ...], init: Path | None, hidden_sizes: tuple[int, ...],
+    clip_pairs: tuple[int, int], learning_rate: float, severity: float, seed: int, device: str, threads: int | None, workers: int,
+    validate_every: int,
+    patience: int, verbose: bool,
 ) -> None:  # fmt: skip
     """Fit the frame encoder, then the sequence head; calibrate; write weights and their facts."""
     _log(verbose)
@@ -152,9 +171,11 @@ def fit(
     if threads:
         torch.set_num_threads(threads)
     settings = run.RunSettings(
-        frames=FrameFitSettings(phases=_phases(phases), learning_rate=learning_rate, seed=seed),
+        frames=FrameFitSettings(phases=_phases(phases), learning_rate=learning_rate, severity=severity, seed=seed),
         clips=ClipFitSettings(seed=seed),
         hidden_sizes=hidden_sizes,
+        train_clip_pairs=clip_pairs[0],
+        val_clip_pairs=clip_pairs[1],
     )
     try:
         records = read_shards(sorted(shards.glob("*.npz")))
@@ -183,18 +204,18 @@ def fit(
 def _phases(given: Sequence[str]) -> Any:
     from training.batches import Phase
 
-    default = ("1300,48,10,2", "400,112,12,1")
+    default = ("600,64,10,2,1", "250,112,12,1,1", "250,112,12,1,0")
     phases = []
     for text in given or default:
         try:
-            steps, window, pairs, windows = (int(part) for part in text.split(","))
+            steps, window, pairs, windows, blocks = (int(part) for part in text.split(","))
         except ValueError:
             raise click.UsageError(
-                f"--phase is {text!r}; it must be four whole numbers STEPS,WINDOW,PAIRS,WINDOWS such as {default[0]}"
+                f"--phase is {text!r}; it must be five whole numbers STEPS,WINDOW,PAIRS,WINDOWS,BLOCKS such as {default[0]}"
             ) from None
-        if min(steps, window, pairs, windows) < 1 or pairs * windows < 2 or window % 16:
+        if min(steps, window, pairs, windows, blocks + 1) < 1 or pairs * windows < 2 or window % 16:
             raise click.UsageError(f"--phase is {text!r}; numbers from 1, at least two pairs a batch, WINDOW a multiple of 16")
-        phases.append(Phase(steps=steps, window_px=window, pairs=pairs, windows=windows))
+        phases.append(Phase(steps=steps, window_px=window, pairs=pairs, windows=windows, blocks=blocks))
     return tuple(phases)
 
 
@@ -362,6 +383,7 @@ def made(
     from export.load import default_weights, load_detector
     from training.errors import TrainingError
     from training.examine import Examinee, examination
+    from training.frame_model import without_idle_blocks
     from training.shards import read_shards
 
     try:
@@ -371,7 +393,7 @@ def made(
         loaded = load_detector(chosen)
         records = [record for record in read_shards(sorted(shards.glob("*.npz"))) if record.split == split]
         page = examination(
-            Examinee(loaded.encoder, loaded.head, loaded.info, device),
+            Examinee(without_idle_blocks(loaded.encoder), loaded.head, loaded.info, device),
             records,
             out,
             pairs=pairs,

@@ -130,6 +130,7 @@ class FrameFit:
                 break
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * schedule(self.step / total, settings.warm_up)
+            model.active_blocks = phase_of(settings.phases, self.step).blocks
             loss, parts = self._train_step(model, optimizer, batch)
             average.update(model, self.step)
             self.step += 1

@@ -1,5 +1,7 @@
 """The frame stage's network: the served encoder, a classifier on it, and a side head that finds the blend while learning."""
 
+import copy
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -21,6 +23,8 @@ class FrameModel(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        self.active_blocks = 0
+        """Blocks of each layer that are computed by ``forward``; 0: all. A block that has not learned yet is its shortcut."""
         self.encoder = FrameEncoder(ResNeXt50())
         self.classifier = nn.Linear(FEATURES, 2)
         self.side_heads = nn.ModuleList(nn.Conv2d(width, 2, 1) for width in _SIDE_WIDTHS.values())
@@ -54,7 +58,8 @@ class FrameModel(nn.Module):
         x = backbone.maxpool(backbone.relu(backbone.bn1(backbone.conv1(x))))
         maps: list[Tensor] = []
         for name in ("layer1", "layer2", "layer3", "layer4"):
-            x = backbone.get_submodule(name)(x)
+            for block in islice(backbone.get_submodule(name).children(), self.active_blocks or None):
+                x = block(x)
             if name in _SIDE_WIDTHS:
                 maps.append(self.side_heads[len(maps)](x))
         features = torch.flatten(nn.functional.adaptive_avg_pool2d(x, 1), 1)
@@ -64,6 +69,17 @@ class FrameModel(nn.Module):
         """(N, H, W, 3) uint8 RGB -> logits (N, 2), by the encoder as it is served."""
         out: Tensor = self.classifier(self.encoder(frames))
         return out
+
+
+def without_idle_blocks(encoder: FrameEncoder) -> FrameEncoder:
+    """The same function without the blocks that never learned: their last batch norm is 0, so they pass on what they get."""
+    lean = copy.deepcopy(encoder)
+    for layer in (lean.backbone.get_submodule(f"layer{number}") for number in range(1, 5)):
+        for name, block in list(layer.named_children()):
+            assert isinstance(block, Bottleneck)
+            if block.downsample is None and not block.bn3.weight.any() and not block.bn3.bias.any():
+                setattr(layer, name, nn.Identity())
+    return lean
 
 
 @torch.no_grad()

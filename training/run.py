@@ -21,7 +21,7 @@ from training.clips import FRAME_KINDS, TEMPORAL_KINDS, ClipMaker
 from training.errors import CheckpointError, CheckpointWriteError
 from training.fit_clips import ClipFitSettings, FeatureClip, fit_head, head_auc, head_of_classifier, make_feature_clips, margins
 from training.fit_frames import FrameFit, FrameFitSettings
-from training.frame_model import FrameModel
+from training.frame_model import FrameModel, without_idle_blocks
 from training.pairs import PairMaker, PairOptions
 from training.shards import Record
 
@@ -66,12 +66,14 @@ class FrameValidation:
         from sklearn.metrics import roc_auc_score
 
         model = model.to(self._device).eval()
+        encoder = without_idle_blocks(model.encoder)
         out: dict[str, float] = {}
         for name, crops in self._sets.items():
             parts = []
             for start in range(0, len(crops), 32):
                 with torch.autocast(self._device, torch.bfloat16):
-                    logits = model.logits(torch.from_numpy(crops[start : start + 32]).to(self._device)).float().cpu()
+                    features = encoder(torch.from_numpy(crops[start : start + 32]).to(self._device))
+                logits = model.classifier(features.float()).cpu()
                 parts.append(logits[:, 1] - logits[:, 0])
             out[name] = float(roc_auc_score(np.repeat([0, 1], len(crops) // 2), torch.cat(parts).numpy()))
         return out | {"auc": float(np.mean(list(out.values())))}
@@ -119,12 +121,13 @@ def fit_clips_stage(
 ) -> ClipStage:
     """Stage two: features of clips (kept in the folder), the head, calibration on validation clips."""
     kinds = (*FRAME_KINDS, *TEMPORAL_KINDS)
+    encoder = without_idle_blocks(model.encoder)
     sets: dict[str, list[FeatureClip]] = {}
     for number, (split, pairs) in enumerate((("train", settings.train_clip_pairs), ("val", settings.val_clip_pairs))):
         path = folder / f"features_{split}.npz"
         if not path.exists():
             clips = make_feature_clips(
-                model.encoder, ClipMaker(of_split(records, split)), kinds, pairs=pairs, frames=settings.clip_frames,
+                encoder, ClipMaker(of_split(records, split)), kinds, pairs=pairs, frames=settings.clip_frames,
                 seed=settings.clips.seed + number, severity=settings.clip_severity, image_size_px=settings.frames.image_size_px,
                 crop_margin=settings.frames.crop_margin, device=device,
             )  # fmt: skip
@@ -167,7 +170,7 @@ def write_features(path: Path, clips: Sequence[FeatureClip]) -> None:
 
 def read_features(path: Path) -> list[FeatureClip]:
     """Reads what ``write_features`` wrote."""
-    with np.load(path, allow_pickle=False) as file:
+    with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
     parts = np.split(arrays["features"].astype(np.float32), arrays["ends"][:-1])
     facts = zip(

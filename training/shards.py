@@ -113,7 +113,7 @@ def read_shards(paths: Iterable[Path]) -> list[Record]:
     records: list[Record] = []
     for path in paths:
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 layout = int(file["layout"])
                 if layout != LAYOUT:
                     raise ShardError(f"{path} has layout {layout}, this version reads {LAYOUT}; build the shards again")

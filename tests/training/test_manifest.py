@@ -57,7 +57,7 @@ def test_an_empty_class_is_named_with_the_counts() -> None:
 )
 def test_a_wrong_line_is_a_manifest_error(tmp_path: Path, line: str) -> None:
     (tmp_path / "m.jsonl").write_text(line)
-    with pytest.raises(ManifestError, match="a line is a JSON object|label is 'maybe'"):
+    with pytest.raises(ManifestError, match=r"a line is a JSON object|label is 'maybe'"):
         read_manifest(tmp_path / "m.jsonl")
 
 

@@ -1,0 +1,116 @@
+"""The commands, and evaluation as served, on made clips."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from client import Detector
+from serving import EmbeddedTriton
+from tests.clips import make_clips
+from training.commands import evaluate, train
+from training.errors import EvaluationError
+from training.manifest import Item, Label
+from training.served import evaluate_served, summary, write_report
+from training.shards import Record, read_shards, write_shard
+from training.video_files import variant_of
+
+
+def item(path: Path, label: Label, person: str) -> Item:
+    return Item(
+        path=str(path),
+        label=label,
+        split="test",
+        identities=(person,),
+        dataset="made",
+        method="" if label == "real" else "made",
+    )
+
+
+def test_files_are_measured_as_they_are_served(triton: EmbeddedTriton, tmp_path: Path) -> None:
+    clips = make_clips(tmp_path, ["one_face.mp4", "two_faces.mp4", "no_face.mp4"])
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    items = [
+        item(clips["one_face.mp4"], "real", "ann"), item(clips["two_faces.mp4"], "fake", "bob"),
+        item(clips["no_face.mp4"], "real", "cat"), item(tmp_path / "broken.mp4", "fake", "dan"),
+    ]  # fmt: skip
+    outcome = evaluate_served(Detector(triton.grpc_url), items, variants=("original", "half"), frames=(4, 8))
+    assert len(outcome.rows) == 16
+    scored = [row for row in outcome.rows if row.score is not None]
+    assert {row.path for row in scored} == {"one_face.mp4", "two_faces.mp4"}
+    reasons = outcome.not_evaluated()
+    assert reasons["unsupported_media"] == reasons["undecodable"] == 2
+    # What cannot be decoded is counted under its reason, in each variant and length.
+    assert sum(outcome.not_evaluated().values()) == 8
+    figures = outcome.figures()
+    assert figures is not None
+    assert (figures.real, figures.fake) == (len(scored) // 2, len(scored) // 2)
+    page = write_report(tmp_path / "out", {"reference": outcome})
+    data = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert len(data["rows"]["reference"]) == 16
+    assert "data:image/png;base64," in page.read_text()
+    assert "not evaluated 8" in summary(outcome)
+
+
+def test_no_files_is_an_error(triton: EmbeddedTriton) -> None:
+    with pytest.raises(EvaluationError, match="check the split"):
+        evaluate_served(Detector(triton.grpc_url), [])
+
+
+def test_an_unknown_variant_lists_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(EvaluationError, match="crf23, crf32, crf40, half, quarter"):
+        variant_of(tmp_path / "a.mp4", "crf99", tmp_path)
+
+
+def test_collect_keeps_faces_and_counts_what_it_leaves_out(tmp_path: Path) -> None:
+    clips = make_clips(tmp_path, ["one_face.mp4", "no_face.mp4"])
+    with (tmp_path / "clips.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerows(
+            [
+                ["path", "label", "split", "identity"],
+                [clips["one_face.mp4"].name, "real", "train", "ann"],
+                ["no_face.mp4", "real", "val", "bob"],
+            ]
+        )
+    result = CliRunner().invoke(
+        train, ["collect", "--out", str(tmp_path / "data"), "--data", f"table:{tmp_path / 'clips.csv'}", "--frames", "3"]
+    )
+    assert result.exit_code == 0, result.output
+    assert "3 faces of 2 files; left out: {'no_face': 1}" in result.output
+    records = read_shards([tmp_path / "data" / "videos.npz"])
+    assert {(record.identity, record.split, record.label) for record in records} == {("ann", "train", "real")}
+
+
+def test_a_leak_ends_collecting_with_exit_code_1(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("path,label,split,identity\na.mp4,real,train,ann\nb.mp4,fake,test,ann\n")
+    result = CliRunner().invoke(train, ["collect", "--out", str(tmp_path / "data"), "--data", f"table:{tmp_path / 't.csv'}"])
+    assert result.exit_code == 1
+    assert "t/ann is in train" in result.output
+
+
+@pytest.mark.parametrize("phase", ["1,2", "10,48,0,1,0", "10,50,4,1,0", "a,b,c,d,e"])
+def test_a_wrong_phase_is_a_usage_error(tmp_path: Path, phase: str) -> None:
+    result = CliRunner().invoke(train, ["fit", "--shards", str(tmp_path), "--run", str(tmp_path / "run"), "--phase", phase])
+    assert result.exit_code == 2
+    assert phase in result.output
+
+
+def test_made_clips_are_files_with_a_table(records: list[Record], tmp_path: Path) -> None:
+    write_shard(tmp_path / "data" / "a.npz", records)
+    result = CliRunner().invoke(
+        evaluate,
+        ["make-clips", "--shards", str(tmp_path / "data"), "--out", str(tmp_path / "clips"), "--pairs", "2", "--frames", "4"],
+    )
+    assert result.exit_code == 0, result.output
+    with (tmp_path / "clips" / "clips.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["label"], row["method"]) for row in rows] == [
+        ("real", ""),
+        ("fake", "self_blend"),
+        ("real", ""),
+        ("fake", "swap"),
+    ]
+    assert all((tmp_path / "clips" / row["path"]).stat().st_size > 1000 for row in rows)
