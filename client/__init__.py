@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from client.model_info import ModelInfo, ModelInfoError, Semantics
 
 if TYPE_CHECKING:
+    from client.choice import Choice, choose, list_detectors
     from client.detector import Analysis, Detector
     from client.endpoint import TlsOptions
     from client.errors import ClientError
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Analysis",
+    "Choice",
     "ClientError",
     "ClientSettings",
     "Detector",
@@ -27,10 +29,13 @@ __all__ = [
     "ServedModel",
     "TlsOptions",
     "Verdict",
+    "choose",
+    "list_detectors",
 ]
 
 _HOMES = {
     "Analysis": "client.detector",
+    "Choice": "client.choice",
     "ClientError": "client.errors",
     "ClientSettings": "client.settings",
     "Detector": "client.detector",
@@ -38,6 +43,8 @@ _HOMES = {
     "ServedModel": "client.verdict",
     "TlsOptions": "client.endpoint",
     "Verdict": "client.verdict",
+    "choose": "client.choice",
+    "list_detectors": "client.choice",
 }
 
 

@@ -4,6 +4,7 @@ import hashlib
 import logging
 import math
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from client.choice import DEFAULT_DETECTOR
 from client.connect import connect
 from client.endpoint import TlsOptions, parse_url
 from client.errors import BadResponse, InvalidFrames, InvalidOption, ServerError
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_DETECTOR = "deepfake_detector"
 _STATISTICS_S = 2.0
 _STATISTICS_TRIES = 4
 _STATISTICS_PAUSE_S = 0.002
@@ -56,6 +57,7 @@ class Detector:
             it: Triton gives each step of an ensemble the whole timeout again.
         tls: Certificates for the secure schemes.
         settings: Limits and defaults; None: from the environment.
+        notes: Sentences for people that every verdict carries, such as why this detector was chosen.
 
     Raises:
         InvalidUrl: ``url`` cannot be read.
@@ -70,6 +72,7 @@ class Detector:
         deadline_s: float | None = None,
         tls: TlsOptions | None = None,
         settings: ClientSettings | None = None,
+        notes: Iterable[str] = (),
     ) -> None:
         self.settings = settings or ClientSettings()
         self.deadline_s = self.settings.deadline_s if deadline_s is None else deadline_s
@@ -82,6 +85,7 @@ class Detector:
             raise InvalidOption(f"TLS options with {url!r}, which is not encrypted; use grpcs:// or https://")
         self.url = endpoint.url
         self.detector = detector
+        self.notes = tuple(notes)
         self._transport = connect(endpoint, tls=tls, settings=self.settings)
         self._served = ServedModelCache(self._transport, detector, self.url, max_age_s=self.settings.metadata_max_age_s)
         self._preprocessor: Preprocessor | None = None
@@ -202,6 +206,7 @@ class Detector:
             frames_requested=frames_requested or len(extraction.sampled_frame_indices),
             source_sha256=source_sha256,
             stage_s=stage_s,
+            notes=self.notes,
         )
 
     def close(self) -> None:

@@ -65,9 +65,14 @@ class GrpcTransport:
         }
         return ModelDescription(version=version, parameters=_parameters(config), composing=composing)
 
+    def ready_models(self, deadline: Deadline) -> list[str]:
+        """See ``Transport``."""
+        index = self._call("RepositoryIndex", service_pb2.RepositoryIndexRequest(ready=True), "", deadline)
+        return sorted({model.name for model in index.models})
+
     def infer(self, detector: str, frames: NDArray[np.uint8], deadline: Deadline) -> InferAnswer:
         """See ``Transport``."""
-        response = self._call("ModelInfer", _encode(detector, frames), detector, deadline)
+        response = self._call("ModelInfer", encode_request(detector, frames), detector, deadline)
         raws = response.raw_output_contents
         if len(raws) != len(response.outputs):
             raise BadResponse(f"{self._url} answered {len(response.outputs)} outputs with {len(raws)} raw contents; one each")
@@ -167,12 +172,12 @@ class _Stub:
         self.channel = channel
         self.used = False
         self._methods = {
-            # Takes bytes: see _encode.
+            # Takes bytes: see encode_request.
             "ModelInfer": channel.unary_unary(
                 _SERVICE + "ModelInfer", response_deserializer=service_pb2.ModelInferResponse.FromString
             )
         }
-        for name in ("ModelMetadata", "ModelConfig", "ModelStatistics"):
+        for name in ("ModelMetadata", "ModelConfig", "ModelStatistics", "RepositoryIndex"):
             self._methods[name] = channel.unary_unary(
                 _SERVICE + name,
                 request_serializer=lambda message: message.SerializeToString(),
@@ -185,7 +190,7 @@ class _Stub:
         return self._methods[method](request, timeout=deadline.remaining_s())
 
 
-def _encode(detector: str, frames: NDArray[np.uint8]) -> bytes:
+def encode_request(detector: str, frames: NDArray[np.uint8]) -> bytes:
     """A serialized ``ModelInferRequest``.
 
     A protobuf message is the concatenation of its fields, so the pixels are appended as they are: they are copied once,

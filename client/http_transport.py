@@ -52,6 +52,14 @@ class HttpTransport:
         composing = {step["model_name"]: _parameters(self._config_of(step["model_name"], "", deadline)) for step in steps}
         return ModelDescription(version=version, parameters=_parameters(config), composing=composing)
 
+    def ready_models(self, deadline: Deadline) -> list[str]:
+        """See ``Transport``."""
+        _, body = self._request("POST", "/v2/repository/index", "", deadline, [b'{"ready": true}'], {})
+        try:
+            return sorted({str(entry["name"]) for entry in json.loads(body)})
+        except (ValueError, KeyError, TypeError) as error:
+            raise BadResponse(f"{self._url} answered an unreadable list of models ({error!r}); is it Triton?") from None
+
     def infer(self, detector: str, frames: NDArray[np.uint8], deadline: Deadline) -> InferAnswer:
         """See ``Transport``."""
         pixels = np.ascontiguousarray(frames)

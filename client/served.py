@@ -41,20 +41,29 @@ class ServedModelCache:
             self._model = None
 
     def _read(self, deadline: Deadline) -> ServedModel:
-        description = self._transport.describe(self._detector, deadline)
-        try:
-            info = ModelInfo.from_parameters(description.parameters)
-        except ModelInfoError as error:
-            raise BadResponse(f"{self._url} serves {self._detector!r} without usable metadata: {error}") from error
-        # The ensemble only routes: what computes the scores is in the composing models, and Triton falls back to another
-        # configuration without a word.
-        computing = list(description.composing.values()) or [description.parameters]
-        return ServedModel(
-            info=info,
-            version=description.version,
-            profile=_joined(computing, "profile"),
-            precision=_joined(computing, "precision"),
-        )
+        return read_model(self._transport, self._detector, self._url, deadline)
+
+
+def read_model(transport: Transport, detector: str, url: str, deadline: Deadline) -> ServedModel:
+    """The facts of one detector, as the server has them at this moment.
+
+    Raises:
+        ServerError: They cannot be read; ``BadResponse`` where they are read and make no sense.
+    """
+    description = transport.describe(detector, deadline)
+    try:
+        info = ModelInfo.from_parameters(description.parameters)
+    except ModelInfoError as error:
+        raise BadResponse(f"{url} serves {detector!r} without usable metadata: {error}") from error
+    # The ensemble only routes: what computes the scores is in the composing models, and Triton falls back to another
+    # configuration without a word.
+    computing = list(description.composing.values()) or [description.parameters]
+    return ServedModel(
+        info=info,
+        version=description.version,
+        profile=_joined(computing, "profile"),
+        precision=_joined(computing, "precision"),
+    )
 
 
 def _joined(parameters: list[dict[str, str]], key: str) -> str:

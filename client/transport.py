@@ -78,6 +78,9 @@ class Transport(Protocol):
     def describe(self, detector: str, deadline: Deadline) -> ModelDescription:
         """Reads the detector's configuration and that of its composing models."""
 
+    def ready_models(self, deadline: Deadline) -> list[str]:
+        """Names of all models that are ready, composing ones included."""
+
     def infer(self, detector: str, frames: NDArray[np.uint8], deadline: Deadline) -> InferAnswer:
         """Sends (T, H, W, 3) frames. Checks nothing of them: the caller does, or wants the server's word."""
 

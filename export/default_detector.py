@@ -1,25 +1,32 @@
-"""The detector that a fresh checkout serves: seeded, untrained, and saying so."""
+"""The detector that a fresh checkout serves: the weights in ``weights/``, or seeded, untrained ones that say so."""
 
-import hashlib
+from pathlib import Path
 
 import torch
 from torch import nn
 
 from client.model_info import ModelInfo
+from export.contents import weights_sha256
 from export.detector import FrameEncoder, SequenceHead
+from export.facts import Flags
+from export.load import default_weights, load_detector
+from export.repository import DEFAULT_DETECTOR
 from export.resnext import ResNeXt50
 
 SEED = 20261120
 
 
-def weights_sha256(*modules: nn.Module) -> str:
-    """SHA-256 over the names and values of all parameters and buffers."""
-    digest = hashlib.sha256()
-    for module in modules:
-        for name, value in module.state_dict().items():
-            digest.update(name.encode())
-            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+def default_detector() -> tuple[FrameEncoder, nn.Module, ModelInfo, Path | None]:
+    """The detector that is built where no checkpoint is named, and its file; None for seeded weights.
+
+    Raises:
+        CheckpointError: The weights in ``weights/`` cannot be used.
+    """
+    weights = default_weights()
+    if weights is None:
+        return *untrained_detector(), None
+    loaded = load_detector(weights, Flags(name=DEFAULT_DETECTOR))
+    return loaded.encoder, loaded.head, loaded.info, weights
 
 
 def untrained_detector() -> tuple[FrameEncoder, SequenceHead, ModelInfo]:
@@ -32,7 +39,7 @@ def untrained_detector() -> tuple[FrameEncoder, SequenceHead, ModelInfo]:
         nn.init.normal_(head.lstm.get_parameter("weight_ih_l0"), std=0.2)
         nn.init.normal_(head.linear1.weight, std=0.5)
     info = ModelInfo(
-        detector="deepfake_detector",
+        detector=DEFAULT_DETECTOR,
         semantics="sequence",
         trained=False,
         training_data="none: seeded random weights",

@@ -1,6 +1,7 @@
 """``config.pbtxt`` and ``configs/{cpu,gpu}.pbtxt`` of the three models of a detector, as Triton's own protobuf."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from google.protobuf import text_format
@@ -13,19 +14,40 @@ from export.resnext import FEATURES
 ProfileName = Literal["reference", "cpu", "gpu"]
 PROFILES: tuple[ProfileName, ...] = ("reference", "cpu", "gpu")
 GPU_WARM_UP_FRAMES = (1, 16, 60, 100, 256)
+QUEUE_REQUESTS: dict[ProfileName, int] = {"reference": 24, "cpu": 24, "gpu": 128}
+"""Requests that may wait for the encoder; the next one is refused at once (UNAVAILABLE). Triton's own default is no limit: under more
+load than it can carry every request waits longer than the one before it. Counted in requests, so the wait is about as many times one
+request's own time on any machine; 24 is what random arrivals at 80% of the knee do not reach (docs/benchmarks.md). On a GPU a request
+takes milliseconds, and bursts are what fills its queue."""
 ENGINE_CACHE = "/var/cache/unmask/tensorrt"
 """Where the ``gpu`` profile keeps built engines; docker-compose.yml mounts a volume there."""
 _HEADER = "# Written by `unmask export`; change the code that writes it (export/model_configs.py), not this file.\n"
 
 
-def encoder_config(name: str, info: ModelInfo, profile: ProfileName) -> Any:
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """What the graphs of a detector are beside fp32 and fp16."""
+
+    int8_encoder: bool = True
+    """False where nothing was there to calibrate on: the ``cpu`` profile then runs the fp32 graph with the bf16 hint."""
+    int8_head: bool = False
+    """True for a wide LSTM, whose recurrent weights are then eight bits wide."""
+
+
+def encoder_config(name: str, info: ModelInfo, profile: ProfileName, variant: Variant = Variant()) -> Any:
     """ResNeXt-50: the batch axis is the frame axis, so the dynamic batcher merges frames of several clips."""
     config = _model(name, profile, max_batch_size=info.max_frames)
+    if profile == "cpu" and variant.int8_encoder:
+        # What stays floating point in the graph runs in bf16 by the hint.
+        config.default_model_filename = FILES["int8"]
+        config.parameters["precision"].string_value = "int8"
     shape = (info.image_size_px, info.image_size_px, 3)
     config.input.add(name=FRAMES, data_type="TYPE_UINT8", dims=shape)
     config.output.add(name=FEATURES_NAME, data_type="TYPE_FP32", dims=(FEATURES,))
     # No delay: a batch forms while the one before it computes, and an idle server answers at once.
     config.dynamic_batching.max_queue_delay_microseconds = 0
+    # Here and not at the head: it has no batcher, and gets no more requests than the encoder lets through.
+    config.dynamic_batching.default_queue_policy.max_queue_size = QUEUE_REQUESTS[profile]
     if profile == "gpu":
         _add_tensorrt(config, FRAMES, shape, limit=info.max_frames)
         for frames in GPU_WARM_UP_FRAMES:
@@ -33,9 +55,16 @@ def encoder_config(name: str, info: ModelInfo, profile: ProfileName) -> Any:
     return config
 
 
-def head_config(name: str, info: ModelInfo, profile: ProfileName) -> Any:
+def head_config(name: str, info: ModelInfo, profile: ProfileName, variant: Variant = Variant()) -> Any:
     """The head: one clip a request; the graph adds the batch axis itself."""
     config = _model(name, profile, max_batch_size=0)
+    if profile == "cpu" and variant.int8_head:
+        # ONNX Runtime: it has an LSTM with eight-bit weights on the processor, OpenVINO has none.
+        config.backend = "onnxruntime"
+        config.default_model_filename = FILES["int8"]
+        for key in ("HINT_BF16", "PERFORMANCE_HINT"):
+            del config.parameters[key]
+        config.parameters["precision"].string_value = "int8"
     config.input.add(name=FEATURES_NAME, data_type="TYPE_FP32", dims=(-1, FEATURES))
     _add_head_outputs(config)
     if profile == "gpu":

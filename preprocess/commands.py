@@ -41,10 +41,10 @@ def faces(
     align: bool,
     workers: int,
 ) -> None:
-    """Write the face crops, a contact sheet (PNG) and a JSON of each file, or of each media file of a folder.
+    """Write the face crops, a contact sheet and a JSON of what preprocessing sees.
 
     \b
-    PATHS                one or more files or folders
+    PATHS                one or more files or folders; of a folder all media files
     OUT/NAME/            one folder a file: track_N/FRAME.png, contact_sheet.png, faces.json
     standard output      one JSON object a line: path, folder, faces, frames; or path, error, message
     """

@@ -1,6 +1,7 @@
 """Starts the embedded Triton, waits until it serves the profile that was asked for, drains and stops it."""
 
 import ctypes
+import fcntl
 import os
 import secrets
 import shutil
@@ -42,6 +43,7 @@ class EmbeddedTriton:
         self._guard: subprocess.Popen[str] | None = None
         self._relay: LogRelay | None = None
         self._run_dir: Path | None = None
+        self._hold: int | None = None
 
     @property
     def grpc_url(self) -> str:
@@ -98,6 +100,7 @@ class EmbeddedTriton:
         self._run_dir = run_dir = Path(tempfile.mkdtemp(prefix="unmask-triton-"))
         backends = lay_out(run_dir / "backends", runtime)
         command = self._command(runtime, backends, shm_prefix)
+        self._hold = hold_repository(settings.model_repository)
         self._guard = subprocess.Popen(
             [
                 *(
@@ -215,6 +218,9 @@ class EmbeddedTriton:
         if guard.stdout is not None:
             guard.stdout.close()
         self._guard = None
+        if self._hold is not None:
+            os.close(self._hold)
+            self._hold = None
         if self._run_dir is not None:
             # The guard removes it, unless the guard was killed.
             shutil.rmtree(self._run_dir, ignore_errors=True)
@@ -224,6 +230,31 @@ class EmbeddedTriton:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.stop()
+
+
+def hold_repository(repository: Path) -> int:
+    """Tells exports that a server runs on the repository: a shared flock(2) on its folder, which ends with this process.
+
+    Returns:
+        A file descriptor; closing it lets go.
+
+    Raises:
+        RepositoryError: An export is replacing models at this moment, or the folder cannot be opened.
+    """
+    handle = -1
+    try:
+        handle = os.open(repository, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise RepositoryError(
+            f"an export is replacing models in {repository} at this moment; start again when it is done"
+        ) from None
+    except OSError as error:
+        if handle >= 0:
+            os.close(handle)
+        raise RepositoryError(f"the model repository {repository} cannot be opened: {error.strerror}") from error
+    return handle
 
 
 def check_repository(repository: Path) -> None:

@@ -36,6 +36,11 @@ def split_evenly(total: int, *, limit: int, streams: int) -> list[tuple[int, int
     return list(pairwise(edges))
 
 
+def leaves_streams_idle(total: int, *, limit: int, streams: int) -> bool:
+    """True where ``total`` frames fit into one micro-batch and, cut up, would leave at least half of the streams without one."""
+    return total <= limit and 2 * len(split_evenly(total, limit=limit, streams=streams)) <= streams
+
+
 def cut(lengths: Sequence[int], *, limit: int, streams: int) -> Iterator[list[Piece]]:
     """Micro-batches over requests of the given lengths laid end to end, each as the pieces that it is made of."""
     starts = np.concatenate([[0], np.cumsum(lengths)]).astype(int).tolist()

@@ -9,6 +9,7 @@ The face is Eileen Collins's, NASA's portrait of 1999 (public domain).
 import argparse
 import logging
 import math
+import os
 import struct
 import sys
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
+os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder would write its settings to stderr
 Picture = NDArray[np.uint8]
 FPS = 25
 

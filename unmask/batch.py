@@ -9,8 +9,8 @@ from typing import Literal
 
 import click
 
-from client import Detector, TlsOptions
-from client.errors import ClientError, InvalidRequest, ServerError
+from client import Choice, Detector, TlsOptions, choose, list_detectors
+from client.errors import ClientError, DetectorNotFound, InvalidRequest, ServerError
 from client.report import Report
 from client.results import Failure, Result
 from preprocess import Extraction, PreprocessError, find_media
@@ -37,7 +37,8 @@ class Server:
     """None: one is started for this call."""
     profile: Literal["auto", "cpu", "gpu", "reference"]
     """Of the one that is started."""
-    detector: str
+    detector: str | None
+    """None: the one that fits the number of frames best."""
     deadline_s: float | None
     tls: TlsOptions | None
 
@@ -87,7 +88,7 @@ def run(
 
     try:
         # Nothing to evaluate, no server.
-        opened = _reached(server) if any(isinstance(item, Path) for item in items) else contextlib.nullcontext()
+        opened = _reached(server, frames) if any(isinstance(item, Path) for item in items) else contextlib.nullcontext()
         with opened as detector:
             for item in progress(items):
                 if isinstance(item, Result):
@@ -106,15 +107,32 @@ def run(
 
 
 @contextlib.contextmanager
-def _reached(server: Server) -> Iterator[Detector]:
+def _reached(server: Server, frames: int | None) -> Iterator[Detector]:
     with contextlib.ExitStack() as stack:
         url = server.url or stack.enter_context(_started(server.profile))
-        detector = stack.enter_context(Detector(url, detector=server.detector, deadline_s=server.deadline_s, tls=server.tls))
         try:
+            chosen = _chosen(server, url, frames)
+            notes = [chosen.note] if chosen.note else []
+            detector = stack.enter_context(
+                Detector(url, detector=chosen.detector, deadline_s=server.deadline_s, tls=server.tls, notes=notes)
+            )
             detector.model()
         except ServerError as error:
             raise ServerUnavailableError(error.code, str(error)) from error
         yield detector
+
+
+def _chosen(server: Server, url: str, frames: int | None) -> Choice:
+    if server.detector is not None:
+        return Choice(detector=server.detector, note=None)
+    if frames is None:
+        with contextlib.suppress(DetectorNotFound), Detector(url, deadline_s=server.deadline_s, tls=server.tls) as default:
+            return Choice(detector=default.model().info.detector, note=None)
+    models = list_detectors(url, deadline_s=server.deadline_s, tls=server.tls)
+    chosen = choose(models, frames)
+    if len(models) > 1:
+        click.echo(chosen.note or f"asking {chosen.detector}, one of {len(models)} detectors", err=True)
+    return chosen
 
 
 @contextlib.contextmanager

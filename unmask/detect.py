@@ -23,7 +23,9 @@ _PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
     envvar="UNMASK_URL",
     help="Server: HOST:PORT, grpc[s]://... or http[s]://...; without it one is started for this call. [env: UNMASK_URL]",
 )
-@click.option("--detector", default="deepfake_detector", show_default=True, help="Ensemble to ask.")
+@click.option(
+    "--detector", help="Ensemble to ask [default: with --frames the most accurate one for that length, else deepfake_detector]."
+)
 @click.option(
     "--frames",
     type=click.IntRange(min=1),
@@ -53,7 +55,7 @@ _PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
 def detect(
     paths: tuple[Path, ...],
     url: str | None,
-    detector: str,
+    detector: str | None,
     frames: int | None,
     deadline_s: float | None,
     profile: Literal["auto", "cpu", "gpu", "reference"] | None,

@@ -19,6 +19,8 @@ from preprocess.settings import PreprocessSettings
 from preprocess.video import VideoReader
 
 Frames = list[tuple[int, float, NDArray[np.uint8]]]
+Costs = list[tuple[float, float]]
+"""Of each frame: wall seconds, and processor seconds of the whole process, which a busy machine disturbs less."""
 
 
 @contextmanager
@@ -85,22 +87,22 @@ def decoded(clip: Path, options: ExtractionOptions, settings: PreprocessSettings
         return [(frame.index, frame.timestamp_s, frame.to_rgb()) for frame in opened.frames(indices)]
 
 
-def crops_of(frames: Frames, finder: FaceFinder, options: ExtractionOptions, settings: PreprocessSettings) -> list[float]:
-    """Detection, tracking, cropping and quality of decoded frames; seconds of each."""
+def crops_of(frames: Frames, finder: FaceFinder, options: ExtractionOptions, settings: PreprocessSettings) -> Costs:
+    """Detection, tracking, cropping and quality of decoded frames."""
     pipeline = FramePipeline(finder, options, settings, StageClock())
-    seconds = []
+    costs: Costs = []
     for index, timestamp_s, rgb in frames:
-        start = time.perf_counter()
+        start = time.perf_counter(), time.process_time()
         pipeline.add(index, timestamp_s, rgb)
-        seconds.append(time.perf_counter() - start)
+        costs.append((time.perf_counter() - start[0], time.process_time() - start[1]))
     found = sum(1 for frame in pipeline.frames if frame.sightings)
     if found < len(frames):
         raise RuntimeError(f"a face was found in {found} of {len(frames)} frames; the comparison needs one in each")
-    return seconds
+    return costs
 
 
-def hog_crops_of(frames: Frames, size_px: int) -> list[float]:
-    """What the reference projects do with decoded frames; seconds of each.
+def hog_crops_of(frames: Frames, size_px: int) -> Costs:
+    """What the reference projects do with decoded frames.
 
     ``face_recognition.face_locations(frame)`` is ``dlib.get_frontal_face_detector()(frame, 1)``; then the first box is cut
     out and resized.
@@ -109,14 +111,14 @@ def hog_crops_of(frames: Frames, size_px: int) -> list[float]:
     import dlib
 
     detector: Any = dlib.get_frontal_face_detector()
-    seconds = []
+    costs: Costs = []
     for _, _, rgb in frames:
-        start = time.perf_counter()
+        start = time.perf_counter(), time.process_time()
         boxes = detector(rgb, 1)
         if not boxes:
             raise RuntimeError("dlib found no face; the comparison needs one in each frame")
         box = boxes[0]
         face = rgb[max(0, box.top()) : box.bottom(), max(0, box.left()) : box.right()]
         cv2.resize(face, (size_px, size_px))
-        seconds.append(time.perf_counter() - start)
-    return seconds
+        costs.append((time.perf_counter() - start[0], time.process_time() - start[1]))
+    return costs

@@ -1,5 +1,6 @@
 """What a file can do to the process that reads it, and what it cannot do to this one."""
 
+import io
 import os
 import shutil
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -107,22 +109,34 @@ def test_16k_pictures_are_refused(tmp_path: Path, preprocessor: Preprocessor, op
         preprocessor.extract(tmp_path / "large.png", options)
 
 
-def test_a_video_with_16k_frames_is_refused(tmp_path: Path, preprocessor: Preprocessor, options: ExtractionOptions) -> None:
-    path = tmp_path / "large.mp4"
+@pytest.mark.parametrize(("container_says", "picture_says"), [(True, True), (False, True)])
+def test_a_video_with_16k_frames_is_refused(
+    tmp_path: Path, preprocessor: Preprocessor, options: ExtractionOptions, container_says: bool, picture_says: bool
+) -> None:
+    """A Motion JPEG of 1600x1200 whose headers are rewritten: that of the container, that of the picture."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (1600, 1200), (90, 120, 30)).save(buffer, "JPEG")
+    picture = bytearray(buffer.getvalue())
+    if picture_says:
+        at = picture.index(b"\xff\xc0") + 5
+        picture[at : at + 4] = struct.pack(">HH", 16_000, 16_000)
+    path = tmp_path / "large.mkv"
     with av.open(str(path), "w") as output:
-        stream = output.add_stream("mpeg4", rate=25)
+        stream = output.add_stream("mjpeg", rate=25)
         assert isinstance(stream, av.VideoStream)
-        stream.width, stream.height, stream.pix_fmt = 8192, 8192, "yuv420p"
-        frame = av.VideoFrame.from_ndarray(np.zeros((8192 * 3 // 2, 8192), np.uint8), format="yuv420p")
-        output.mux([*stream.encode(frame), *stream.encode(None)])
-    with pytest.raises(TooManyPixelsError, match="8192x8192 = 67108864 pixels, the limit is 37748736"):
-        preprocessor.extract(path, options)
-    # And the same when the container says 16k, whatever its pictures say.
-    data = path.read_bytes()
-    path.write_bytes(data.replace(struct.pack(">HH", 8192, 8192), struct.pack(">HH", 16384, 16384)))
+        stream.width, stream.height, stream.pix_fmt = 1600, 1200, "yuvj420p"
+        packet = av.Packet(bytes(picture))
+        packet.stream, packet.pts, packet.dts, packet.time_base, packet.is_keyframe = stream, 0, 0, Fraction(1, 25), True
+        output.mux(packet)
+    if container_says:
+        data = path.read_bytes()
+        for element, before in ((b"\xb0\x82", 1600), (b"\xba\x82", 1200)):
+            assert element + struct.pack(">H", before) in data
+            data = data.replace(element + struct.pack(">H", before), element + struct.pack(">H", 16_000))
+        path.write_bytes(data)
     with pytest.raises(PreprocessError) as caught:
         preprocessor.extract(path, options)
-    assert caught.value.code in ("too_many_pixels", "undecodable")
+    assert caught.value.code == ("too_many_pixels" if container_says else "undecodable")
 
 
 def test_a_file_that_grows_is_refused(tmp_path: Path, preprocessor: Preprocessor, options: ExtractionOptions) -> None:

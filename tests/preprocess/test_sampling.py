@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from preprocess import ExtractionOptions
 from preprocess.errors import ClipTooShortError, EmptySpanError, OptionError
@@ -10,7 +11,7 @@ from preprocess.sampling import SamplePlan, plan_samples
 TEN_SECONDS = np.arange(250) / 25
 
 
-def plan(times_s: np.ndarray = TEN_SECONDS, **changes: object) -> SamplePlan:
+def plan(times_s: NDArray[np.float64] = TEN_SECONDS, **changes: object) -> SamplePlan:
     return plan_samples(times_s, ExtractionOptions(image_size_px=112, crop_margin=1.3, **changes))  # type: ignore[arg-type]
 
 

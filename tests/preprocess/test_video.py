@@ -40,7 +40,7 @@ def digests_in_order(path: Path) -> list[tuple[float, str]]:
 
 
 def digest(frame: video.DecodedFrame) -> str:
-    return hashlib.sha256(frame.to_rgb()).hexdigest()
+    return hashlib.sha256(frame.to_rgb().tobytes()).hexdigest()
 
 
 @pytest.mark.parametrize("name", list(CLIPS))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from serving.micro_batch import MIN_FRAMES, cut, gather, scatter, split_evenly
+from serving.micro_batch import MIN_FRAMES, cut, gather, leaves_streams_idle, scatter, split_evenly
 
 
 @pytest.mark.parametrize("streams", [1, 2, 8])
@@ -34,3 +34,11 @@ def test_a_micro_batch_within_one_request_is_not_copied() -> None:
     frames = np.zeros((16, 4), np.uint8)
     for pieces in cut([16], limit=8, streams=2):
         assert gather([frames], pieces).base is frames
+
+
+def test_short_clips_leave_streams_idle_and_long_ones_do_not() -> None:
+    idle = [total for total in range(1, 40) if leaves_streams_idle(total, limit=16, streams=2)]
+    assert idle == [1, 2, 3]
+    assert not any(leaves_streams_idle(total, limit=16, streams=1) for total in range(1, 40))
+    assert max(total for total in range(1, 40) if leaves_streams_idle(total, limit=16, streams=8)) == 9
+    assert not leaves_streams_idle(17, limit=16, streams=64), "it must fit into one micro-batch"

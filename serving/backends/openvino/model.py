@@ -7,7 +7,7 @@ import openvino as ov
 import triton_python_backend_utils as pb_utils
 
 from serving.backend_config import check_tensors, micro_batch_frames, openvino_properties, read_model
-from serving.micro_batch import cut, gather, scatter
+from serving.micro_batch import cut, gather, leaves_streams_idle, scatter
 
 
 class TritonPythonModel:
@@ -18,7 +18,8 @@ class TritonPythonModel:
         for kernels to be made."""
         model = read_model(args)
         core = ov.Core()
-        compiled = core.compile_model(str(model.path), "CPU", openvino_properties(model))
+        properties = openvino_properties(model)
+        compiled = core.compile_model(str(model.path), "CPU", properties)
         self.batching = model.max_batch_size > 0
         self.input = model.inputs[0].name
         check_tensors(
@@ -33,8 +34,10 @@ class TritonPythonModel:
         # One request more than streams keeps a stream fed while the callback of another one runs.
         self.queue = ov.AsyncInferQueue(compiled, self.streams + 1 if self.batching else 1)
         self.request = compiled.create_infer_request()
+        self.all_threads: Any = None
         if self.batching:
             self.limit = micro_batch_frames()
+            self._prepare_short_clips(core, model, properties)
             self.queue.set_callback(self._collect)
             port = compiled.input(self.input)
             frame = _row_shape(port)
@@ -42,6 +45,18 @@ class TritonPythonModel:
                 for _ in range(self.streams):
                     self.queue.start_async([np.zeros((length, *frame), port.element_type.to_dtype())], None)
             self.queue.wait_all()
+
+    def _prepare_short_clips(self, core: Any, model: Any, properties: dict[str, str]) -> None:
+        """A second network that puts all threads to one batch: a stream has only its share of them, and clips of a frame or three leave
+        the other streams idle."""
+        if self.streams == 1:
+            return
+        for_all = {key: value for key, value in properties.items() if key != "NUM_STREAMS"} | {"PERFORMANCE_HINT": "LATENCY"}
+        self.all_threads = core.compile_model(str(model.path), "CPU", for_all).create_infer_request()
+        port = self.all_threads.model_inputs[0]
+        for length in range(1, self.limit + 1):
+            if leaves_streams_idle(length, limit=self.limit, streams=self.streams):
+                self.all_threads.infer([np.zeros((length, *_row_shape(port)), port.element_type.to_dtype())])
 
     def _collect(self, request: Any, destination: Any) -> None:
         if destination is None:
@@ -56,16 +71,25 @@ class TritonPythonModel:
         if not self.batching:
             return [self._run_whole(array) for array in arrays]
         results = [self._allocate(index, arrays) for _, index in self.outputs]
+        lengths = [len(array) for array in arrays]
+        if self.all_threads is not None and leaves_streams_idle(sum(lengths), limit=self.limit, streams=self.streams):
+            (pieces,) = cut(lengths, limit=self.limit, streams=1)
+            self.all_threads.infer([gather(arrays, pieces)], share_inputs=True)
+            self._collect(self.all_threads, (results, pieces))
+            return self._respond(results, len(arrays))
         try:
-            for pieces in cut([len(array) for array in arrays], limit=self.limit, streams=self.streams):
+            for pieces in cut(lengths, limit=self.limit, streams=self.streams):
                 self.queue.start_async([gather(arrays, pieces)], (results, pieces), share_inputs=True)
         finally:
             self.queue.wait_all()
+        return self._respond(results, len(arrays))
+
+    def _respond(self, results: list[list[Any]], count: int) -> list[Any]:
         return [
             pb_utils.InferenceResponse(
                 [pb_utils.Tensor(name, result[number]) for (name, _), result in zip(self.outputs, results, strict=True)]
             )
-            for number in range(len(arrays))
+            for number in range(count)
         ]
 
     def _allocate(self, index: int, arrays: list[Any]) -> list[Any]:

@@ -1,0 +1,123 @@
+"""What the commands of ``unmask bench`` share: option types, the server to measure, and what happens around a run."""
+
+import sys
+from collections.abc import Iterable
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from benchmarks.record import Kind, Record
+    from benchmarks.servers import Target
+
+EXIT_INPUT, EXIT_SERVER, EXIT_INTERRUPTED = 1, 3, 130
+PROFILES = ("reference", "cpu", "gpu")
+RESULT = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+class NumberList(click.ParamType[tuple[int, ...]]):
+    """``1,20,100``: distinct whole numbers within limits, in increasing order."""
+
+    name = "LIST"
+
+    def __init__(self, low: int, high: int) -> None:
+        self.low, self.high = low, high
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        numbers = []
+        for part in str(value).split(","):
+            if not part.strip().isdecimal() or not self.low <= int(part) <= self.high:
+                self.fail(f"{part.strip()!r} is not a whole number from {self.low} to {self.high}", param, ctx)
+            numbers.append(int(part))
+        return tuple(sorted(set(numbers)))
+
+
+def default_repository() -> Path:
+    """``model_repository/`` of the checkout that this package lies in."""
+    return Path(__file__).resolve().parent.parent / "model_repository"
+
+
+def out_option(function: click.decorators.FC) -> click.decorators.FC:
+    return click.option(
+        "--out", type=click.Path(dir_okay=False, path_type=Path),
+        help="Result file to write [default: out/bench/<command>-<time>.json].",
+    )(function)  # fmt: skip
+
+
+def repository_option(function: click.decorators.FC) -> click.decorators.FC:
+    return click.option(
+        "--repository", type=click.Path(path_type=Path, file_okay=False, exists=True), default=default_repository,
+        help="Model repository [default: the checkout's model_repository].",
+    )(function)  # fmt: skip
+
+
+def server_options(function: click.decorators.FC) -> click.decorators.FC:
+    for option in (
+        click.option("--profile", type=click.Choice(PROFILES), default="cpu", show_default=True, help="Of the started server."),
+        click.option("--http-url", help="HTTP address of the running server, for --paths http and its statistics."),
+        click.option("--url", help="gRPC address HOST:PORT of a running server; without it one is started."),
+    ):
+        function = option(function)
+    return function
+
+
+@contextmanager
+def target_of(url: str | None, http_url: str | None, profile: str, repository: Path) -> "Iterator[Target]":
+    """The server that the options name, or one that is started for the block."""
+    from benchmarks.servers import Target, serve
+
+    if url or http_url:
+        yield Target(url.removeprefix("grpc://") if url else None, http_url, "running server")
+        return
+    with serve(repository, profile) as target:
+        yield target
+
+
+def names_of(text: str, legal: Iterable[str], option: str) -> tuple[str, ...]:
+    """Comma-separated names, each once; raises ``click.UsageError`` where one is not among ``legal``."""
+    names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    known = list(legal)
+    if wrong := [name for name in names if name not in known]:
+        raise click.UsageError(f"{option}: {', '.join(wrong)}: there are {', '.join(known)}")
+    return names
+
+
+def run_one(
+    kind: "Kind", settings: dict[str, object], out: Path | None, work: "Callable[[Record, Callable[[], None] | None], None]"
+) -> None:
+    """Runs one benchmark, writes and shows its result, and exits with the project's codes where it did not go well."""
+    from benchmarks.errors import BenchmarkError, UsageError
+    from benchmarks.record import Record
+    from benchmarks.running import keeping, ticker
+    from benchmarks.tables import show
+    from client.errors import ClientError
+    from preprocess.errors import PreprocessError
+    from serving.errors import ServingError
+
+    record = Record(kind=kind, settings=settings)
+    path = out or Path("out/bench") / f"{kind}-{datetime.now(UTC):%Y%m%d-%H%M%S}.json"
+    try:
+        with keeping(record, path):
+            work(record, ticker(kind))
+    except UsageError as error:
+        raise click.UsageError(str(error)) from error
+    except ServingError as error:
+        click.echo(f"unmask bench {kind}: {error}", err=True)
+        sys.exit(EXIT_SERVER)
+    except (BenchmarkError, ClientError, PreprocessError) as error:
+        click.echo(f"unmask bench {kind}: {error}", err=True)
+        sys.exit(EXIT_INPUT)
+    show(record)
+    click.echo(f"result: {path}", err=True)
+    if record.state == "partial":
+        click.echo(f"unmask bench {kind}: partial: {record.reason}", err=True)
+        sys.exit(EXIT_SERVER)
+    if record.state == "interrupted":
+        sys.exit(EXIT_INTERRUPTED)

@@ -1,0 +1,6 @@
+"""The engines that run a detector without a server: frames -> each frame's logits, in this process."""
+
+from benchmarks.engines.base import Engine
+from benchmarks.engines.registry import ENGINES, make
+
+__all__ = ["ENGINES", "Engine", "make"]

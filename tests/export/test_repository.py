@@ -1,0 +1,148 @@
+"""What is written, under which names, and that nothing half-written is ever seen."""
+
+import dataclasses
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from export.build import Int8Source
+from export.contents import content_of, detectors, latest_version
+from export.default_detector import untrained_detector
+from export.errors import RepositoryBusy, RepositoryError
+from export.locks import exporting
+from export.repository import remove_detector, write_detector
+from tests.conftest import ROOT
+
+_FILE_LIMIT_BYTES = 40 * 2**20
+"""Of a process that a disk full is shown to: less than the encoder's fp32 graph."""
+
+
+def copy_of(repository: Path, target: Path) -> Path:
+    return Path(shutil.copytree(repository, target, copy_function=os.link, ignore=shutil.ignore_patterns(".*")))
+
+
+def listing(repository: Path) -> dict[str, int]:
+    """Every file but locks, and the inode that it is."""
+    return {
+        str(path.relative_to(repository)): path.stat().st_ino
+        for path in sorted(repository.rglob("*"))
+        if path.is_file() and not path.name.startswith(".")
+    }
+
+
+def test_the_built_repository_has_every_precision(repository: Path) -> None:
+    encoder = repository / "frame_encoder"
+    files = {path.name for path in (encoder / str(latest_version(encoder))).iterdir()}
+    assert files >= {"model.onnx", "model.fp16.onnx", "content.json"}
+    assert content_of(encoder)
+    (default,) = [found for found in detectors(repository) if found.info.detector == "deepfake_detector"]
+    assert default.models == ("frame_encoder", "clip_head")
+
+
+def test_a_second_detector_of_the_same_graphs_stores_none(repository: Path, tmp_path: Path) -> None:
+    mine = copy_of(repository, tmp_path / "repository")
+    from export.default_detector import default_detector
+
+    encoder, head, info, path = default_detector()
+    twin = dataclasses.replace(info, detector="twin", threshold=0.6, abstain_low=0.6, abstain_high=0.6)
+    written = write_detector(encoder, head, twin, mine, int8=Int8Source(checkpoint=path))
+    assert written.models == ("frame_encoder", "clip_head", "twin")
+    assert {path.name for path in mine.iterdir() if path.is_dir()} == {
+        "frame_encoder",
+        "clip_head",
+        "deepfake_detector",
+        "twin",
+    }
+    again = write_detector(
+        encoder, head, dataclasses.replace(twin, threshold=0.7, abstain_high=0.7), mine, int8=Int8Source(checkpoint=path)
+    )
+    assert (again.version, latest_version(mine / "twin")) == (2, 2)
+    assert not (mine / "twin" / "1").exists()
+    assert remove_detector("twin", mine) == ("twin",)
+    assert listing(mine) == listing(repository)
+    with pytest.raises(RepositoryError, match="has no detector 'twin'; it has deepfake_detector"):
+        remove_detector("twin", mine)
+
+
+def test_two_exports_at_once(tmp_path: Path, repository: Path) -> None:
+    mine = copy_of(repository, tmp_path / "repository")
+    holder = (
+        "import sys, pathlib; from export.locks import exporting\n"
+        "with exporting(pathlib.Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", holder, str(mine)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(RepositoryBusy, match=rf"another export \(process {other.pid}\) is writing"):
+            write_detector(*untrained_detector(), mine)
+    finally:
+        other.kill()
+        other.communicate()
+    with exporting(mine):
+        pass  # the lock of a killed export is gone with it
+    assert listing(mine) == listing(repository)
+
+
+def test_a_full_disk_changes_nothing(tmp_path: Path, repository: Path) -> None:
+    mine = copy_of(repository, tmp_path / "repository")
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (_FILE_LIMIT_BYTES, _FILE_LIMIT_BYTES))
+
+    code = (
+        "import dataclasses, pathlib, sys; from export.default_detector import untrained_detector as u; "
+        "from export.repository import write_detector as w; from export.build import Int8Source as S; e, h, i = u(); "
+        "w(e, h, dataclasses.replace(i, detector='new', max_frames=128), pathlib.Path(sys.argv[1]), int8=S(wanted=False))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(mine)], cwd=ROOT, capture_output=True, text=True, preexec_fn=limit)
+    assert done.returncode == 1
+    assert "RepositoryError: cannot write to" in done.stderr
+    assert "File too large; nothing was changed" in done.stderr
+    assert listing(mine) == listing(repository)
+    assert [path.name for path in tmp_path.iterdir()] == ["repository"], "what was staged is gone"
+
+
+def test_a_disk_that_is_too_small_is_said_before_anything_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The limit is raised instead of the disk filled: every disk is too small for a petabyte to spare.
+    monkeypatch.setattr("export.repository.SPARE_BYTES", 2**60)
+    with pytest.raises(RepositoryError, match=r"MiB of free disk, this export needs \d+ MiB; nothing was changed"):
+        write_detector(*untrained_detector(), tmp_path / "repository", int8=Int8Source(wanted=False))
+
+
+def test_what_a_killed_export_left_is_swept_up(tmp_path: Path) -> None:
+    left = tmp_path / ".repository-killed"
+    (left / "frame_encoder").mkdir(parents=True)
+    from export.repository import _staging
+
+    (tmp_path / "repository").mkdir()
+    with _staging(tmp_path / "repository"):
+        assert not left.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["nothing.pt", "--classes", "real,fake"], 1, "nothing.pt cannot be read: No such file"),
+        (["a.pt", "b.pt", "--name", "x"], 2, "--name belongs to one checkpoint, 2 were given"),
+        (["--trained-frames", "ten"], 2, "no list of whole numbers"),
+        (["--no-int8", "--save-calibration", "x"], 2, "--no-int8 contradicts"),
+        (["--url", "127.0.0.1:1"], 3, "no server answers at"),
+    ],
+)
+def test_the_command_says_what_is_wrong(tmp_path: Path, arguments: list[str], code: int, message: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "unmask", "export", "--repository", str(tmp_path / "repository"), *arguments],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (code, "")
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list((tmp_path / "repository").glob("*"))

@@ -1,0 +1,170 @@
+"""Both stages on made people: the loss falls, resuming changes nothing, and no checkpoint is lost."""
+
+import copy
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from export.load import load_detector
+from training import checkpoints
+from training.batches import FrameBatches, Phase
+from training.errors import CheckpointError, CheckpointMismatchError, CheckpointWriteError, EmptyClassError
+from training.fit_clips import ClipFitSettings, FeatureClip, fit_head, frame_mean_margins, head_auc, head_of_classifier, margins
+from training.fit_frames import FrameFit, FrameFitSettings
+from training.frame_model import FrameModel
+from training.losses import frame_loss
+from training.pairs import PairMaker
+from training.run import (
+    RunSettings,
+    best_frame_model,
+    fit_clips_stage,
+    fit_frames_stage,
+    read_features,
+    write_features,
+    write_run_weights,
+)
+from training.shards import Record
+
+SMALL = FrameFitSettings(phases=(Phase(steps=6, window_px=32, pairs=2, windows=2),), bf16=False, severity=0.2)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Sums in one order, so that runs can be compared bit by bit."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def loss_of(model: FrameModel, records: list[Record]) -> float:
+    """Loss on one batch that training sees."""
+    batch = FrameBatches(PairMaker(records), SMALL.phases, SMALL.pair_options(), SMALL.seed)[0]
+    with torch.no_grad():
+        loss, _ = frame_loss(*copy.deepcopy(model).train()(batch.frames), batch, SMALL.loss)
+    return float(loss)
+
+
+def test_a_smoke_run_lowers_the_loss_and_writes_weights_that_load(records: list[Record], tmp_path: Path) -> None:
+    settings = RunSettings(
+        frames=replace(SMALL, phases=(Phase(steps=30, window_px=32, pairs=3, windows=2),)),
+        clips=ClipFitSettings(epochs=2, hidden_size=16), hidden_sizes=(16,), train_clip_pairs=4, val_clip_pairs=4, clip_frames=(3, 4),
+        validation_pairs=2,
+    )  # fmt: skip
+    model = fit_frames_stage(records, settings, tmp_path, workers=0, validate_every=30)
+    torch.manual_seed(settings.frames.seed)
+    assert loss_of(model, records) < 0.9 * loss_of(FrameModel(), records)
+    stage = fit_clips_stage(model, records, settings, tmp_path)
+    info = write_run_weights(tmp_path / "w.safetensors", model, stage, settings, training_data="made people", caveat="a test")
+    loaded = load_detector(tmp_path / "w.safetensors")
+    assert loaded.info == info
+    assert json.loads((tmp_path / "w.json").read_text())["threshold"] == info.threshold
+    frames = np.random.default_rng(0).integers(0, 255, (3, 112, 112, 3), np.uint8)
+    with torch.no_grad():
+        expected = stage.head(model.encoder(torch.from_numpy(frames)))
+        found = loaded.head(loaded.encoder(torch.from_numpy(frames)))
+    assert torch.allclose(expected, found, atol=0.05, rtol=0.05)
+
+
+def test_resuming_gives_what_not_stopping_gives(records: list[Record], tmp_path: Path) -> None:
+    maker = PairMaker(records)
+    whole = FrameFit(settings=SMALL, folder=tmp_path / "whole", workers=0).run(maker)
+    FrameFit(settings=SMALL, folder=tmp_path / "parts", workers=0).run(maker, stop_at=3)
+    resumed = FrameFit(settings=SMALL, folder=tmp_path / "parts", workers=0)
+    parts = resumed.run(maker)
+    assert resumed.step == 6
+    for (name, a), b in zip(whole.state_dict().items(), parts.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+
+
+def test_a_full_disk_is_an_error_and_the_checkpoint_before_stays(tmp_path: Path) -> None:
+    path = tmp_path / "run.pt"
+    checkpoints.save(path, {"step": 1}, settings={})
+    # What is written beside the checkpoint goes to a device that is always full.
+    (tmp_path / "run.pt.partial").symlink_to("/dev/full")
+    with pytest.raises(CheckpointWriteError, match="the checkpoint before it is untouched; free some room"):
+        checkpoints.save(path, {"step": 2, "weights": torch.zeros(100_000)}, settings={})
+    assert checkpoints.load(path)["step"] == 1
+    assert [entry.name for entry in tmp_path.iterdir()] == ["run.pt"]
+
+
+def test_a_run_with_other_settings_is_not_resumed(records: list[Record], tmp_path: Path) -> None:
+    short = replace(SMALL, phases=(Phase(steps=1, window_px=32, pairs=2, windows=2),))
+    FrameFit(settings=short, folder=tmp_path, workers=0).run(PairMaker(records))
+    with pytest.raises(CheckpointMismatchError, match=r"learning_rate 0\.001 there, 0\.1 here"):
+        FrameFit(settings=replace(short, learning_rate=0.1), folder=tmp_path, workers=0).run(PairMaker(records))
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut off"])
+def test_a_damaged_checkpoint_is_a_checkpoint_error(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "run.pt").write_bytes(content)
+    with pytest.raises(CheckpointError, match="delete it to start anew"):
+        checkpoints.load(tmp_path / "run.pt")
+
+
+def clips_that_differ_in_time(count: int, seed: int) -> list[FeatureClip]:
+    """Features whose mean says nothing: fakes tremble, genuine ones do not."""
+    rng = np.random.default_rng(seed)
+    clips = []
+    for number in range(count):
+        features = np.abs(rng.normal(0.5, 0.1, 2048)).astype(np.float32) + np.zeros((8, 1), np.float32)
+        tremble = rng.choice((-1.0, 1.0), 8).astype(np.float32)
+        features[:, :64] += (tremble - tremble.mean())[:, None] * 0.8 * (number % 2)
+        clips.append(FeatureClip(features=features, label=number % 2, kind="jitter", identity=str(number), pair=number // 2))
+    return clips
+
+
+def test_the_head_starts_as_the_mean_of_frames_and_learns_what_time_adds() -> None:
+    model = FrameModel()
+    torch.nn.init.normal_(model.classifier.weight, std=0.02, generator=torch.Generator().manual_seed(1))
+    train, validation = clips_that_differ_in_time(120, 0), clips_that_differ_in_time(60, 1)
+    head = head_of_classifier(model.classifier, 32, 1)
+    start, mean = margins(head, validation), frame_mean_margins(model.classifier, validation)
+    assert np.corrcoef(start, mean)[0, 1] > 0.999
+    assert np.allclose(start, mean, atol=0.05 * np.abs(mean).max() + 0.02)
+    fitted, history = fit_head(head, train, validation, ClipFitSettings(epochs=6, hidden_size=32, learning_rate=3e-3))
+    assert head_auc(fitted, validation) > history[0]["val_auc"] + 0.2
+
+
+def test_a_head_without_one_class_is_refused() -> None:
+    clips = [clip for clip in clips_that_differ_in_time(8, 0) if clip.label == 0]
+    with pytest.raises(EmptyClassError, match=r"training clips have labels \[0\]"):
+        fit_head(head_of_classifier(FrameModel().classifier, 16, 1), clips, clips, ClipFitSettings())
+
+
+def test_features_read_back(tmp_path: Path) -> None:
+    clips = clips_that_differ_in_time(3, 0)
+    write_features(tmp_path / "f.npz", clips)
+    for before, after in zip(clips, read_features(tmp_path / "f.npz"), strict=True):
+        assert (after.label, after.kind, after.identity, after.pair) == (
+            before.label,
+            before.kind,
+            before.identity,
+            before.pair,
+        )
+        assert np.allclose(after.features, before.features, atol=1e-3)
+
+
+def test_fine_tuning_starts_from_a_checkpoint_that_export_reads(records: list[Record], tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    other = FrameModel()
+    torch.save(
+        {name: value for name, value in other.encoder.backbone.state_dict().items()}
+        | {"fc.weight": other.classifier.weight, "fc.bias": other.classifier.bias},
+        tmp_path / "image.pt",
+    )
+    still = replace(SMALL, phases=(Phase(steps=1, window_px=32, pairs=2, windows=2),), learning_rate=1e-12, weight_decay=0.0)
+    model = FrameFit(settings=still, folder=tmp_path / "run", workers=0).run(PairMaker(records), init=tmp_path / "image.pt")
+    assert torch.allclose(
+        model.encoder.backbone.layer1[0].conv1.weight, other.encoder.backbone.layer1[0].conv1.weight, atol=1e-6
+    )  # type: ignore[index]
+
+
+def test_a_best_model_that_is_not_there_is_a_checkpoint_error(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"frames_best\.pt"):
+        best_frame_model(tmp_path)

@@ -1,0 +1,59 @@
+"""Checkpoints that are whole or not there, and never replace a good one with a broken one."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from training.errors import CheckpointError, CheckpointMismatchError, CheckpointWriteError
+
+LAYOUT = 1
+
+
+def save(path: Path, state: dict[str, Any], *, settings: dict[str, Any]) -> None:
+    """Writes beside the file, flushes to the disk, then renames: a full disk or a kill leaves the checkpoint before.
+
+    Raises:
+        CheckpointWriteError
+    """
+    import torch
+
+    partial = path.with_name(path.name + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            torch.save({"layout": LAYOUT, "settings": settings, "state": state}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    # PyTorch's zip writer turns a full disk into a RuntimeError.
+    except (OSError, RuntimeError) as error:
+        partial.unlink(missing_ok=True)
+        kept = "; the checkpoint before it is untouched" if path.exists() else ""
+        raise CheckpointWriteError(f"{path} cannot be written: {error}{kept}; free some room and resume") from error
+
+
+def load(path: Path, *, settings: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Reads what ``save`` wrote; tensors and plain values only, no pickled code.
+
+    Args:
+        settings: What the run has now; a difference is refused, because the result would be neither run's.
+
+    Raises:
+        CheckpointError: Not there or damaged.
+        CheckpointMismatchError: The run's settings differ; the message lists them.
+    """
+    import torch
+
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        layout, saved, state = content["layout"], content["settings"], content["state"]
+    except Exception as error:
+        # torch.load raises whatever the damaged bytes lead it to.
+        raise CheckpointError(f"{path} cannot be read as a checkpoint: {error}; delete it to start anew") from error
+    if layout != LAYOUT:
+        raise CheckpointMismatchError(f"{path} has layout {layout}, this version reads {LAYOUT}; train anew")
+    if settings is not None and saved != settings:
+        names = sorted(name for name in {*saved, *settings} if saved.get(name) != settings.get(name))
+        differences = ", ".join(f"{name} {saved.get(name)!r} there, {settings.get(name)!r} here" for name in names)
+        raise CheckpointMismatchError(f"{path} belongs to another run: {differences}; use its settings, or another folder")
+    return dict(state)

@@ -1,0 +1,223 @@
+"""Stage one: the frame encoder, on pairs of real pictures and the fakes made of them."""
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from training import checkpoints
+from training.batches import FrameBatch, FrameBatches, Phase, phase_of, plan
+from training.errors import TrainingError
+from training.frame_model import FrameModel
+from training.losses import LossWeights, frame_loss
+from training.pairs import PairMaker, PairOptions
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameFitSettings:
+    """Everything that decides the result."""
+
+    phases: tuple[Phase, ...]
+    image_size_px: int = 112
+    crop_margin: float = 1.3
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    warm_up: float = 0.04
+    """Share of the steps over which the learning rate rises."""
+    ema_decay: float = 0.998
+    seed: int = 20261120
+    swap_share: float = 0.4
+    severity: float = 1.0
+    loss: LossWeights = field(default_factory=LossWeights)
+    bf16: bool = True
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as a checkpoint keeps them."""
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return values
+
+    def pair_options(self) -> PairOptions:
+        """For the pairs."""
+        return PairOptions(
+            image_size_px=self.image_size_px, crop_margin=self.crop_margin, swap_share=self.swap_share, severity=self.severity
+        )
+
+
+class MovingAverage:
+    """Exponential moving average of a model's state, batch statistics included."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.state = {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        """Takes a step's weights in; in the beginning the average is short."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for name, value in model.state_dict().items():
+            if value.dtype.is_floating_point:
+                self.state[name].lerp_(value, 1 - decay)
+            else:
+                self.state[name].copy_(value)
+
+
+@dataclass(slots=True)
+class FrameFit:
+    """A run in progress."""
+
+    settings: FrameFitSettings
+    folder: Path
+    device: str = "cpu"
+    workers: int = 1
+    step: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    best: float = -1.0
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the run is kept."""
+        return self.folder / "frames.pt"
+
+    def run(
+        self,
+        maker: PairMaker,
+        *,
+        validate: Callable[[FrameModel], dict[str, float]] | None = None,
+        validate_every: int = 200,
+        patience: int = 0,
+        save_every_s: float = 180.0,
+        stop_at: int | None = None,
+        init: Path | None = None,
+        progress: Callable[[int, int, float], None] | None = None,
+    ) -> FrameModel:
+        """Trains from the checkpoint, or from the start, and returns the moving average.
+
+        Args:
+            validate: Takes the moving average in evaluation mode, returns figures; ``auc`` decides what is kept as best.
+            patience: Validations without a better AUC before the run ends; 0: never.
+            init: Weights to start from, of any layout that ``unmask export`` reads; their encoder is taken.
+            stop_at: Ends before this step with a checkpoint, as a kill would.
+
+        Raises:
+            CheckpointWriteError, CheckpointMismatchError, DataError
+            ExportError: ``init`` cannot be read.
+        """
+        settings, total = self.settings, plan(self.settings.phases)
+        torch.manual_seed(settings.seed)
+        model = FrameModel()
+        if init is not None:
+            model.start_from(init)
+        model = model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        average = MovingAverage(model, settings.ema_decay)
+        optimizer = torch.optim.AdamW(_groups(model, settings.weight_decay), lr=settings.learning_rate, fused=True)
+        if self.checkpoint.exists():
+            self._restore(model, average, optimizer)
+        batches = FrameBatches(maker, settings.phases, settings.pair_options(), settings.seed)
+        saved_at, smooth, since_best = time.monotonic(), math.nan, 0
+        end = min(total, stop_at if stop_at is not None else total)
+        model.train()
+        for batch in batches.from_step(self.step, workers=self.workers):
+            if self.step >= end:
+                break
+            for group in optimizer.param_groups:
+                group["lr"] = settings.learning_rate * schedule(self.step / total, settings.warm_up)
+            loss, parts = self._train_step(model, optimizer, batch)
+            average.update(model, self.step)
+            self.step += 1
+            smooth = loss if math.isnan(smooth) else 0.95 * smooth + 0.05 * loss
+            if self.step % 10 == 0:
+                window = float(phase_of(settings.phases, self.step - 1).window_px)
+                self.history.append({"step": self.step, "loss": loss, **parts, "window_px": window, "time_s": time.time()})
+            if progress:
+                progress(self.step, total, smooth)
+            if validate and (self.step % validate_every == 0 or self.step == total):
+                figures = validate(averaged(average))
+                self.history.append({"step": self.step, "time_s": time.time(), **{f"val_{k}": v for k, v in figures.items()}})
+                logger.info("step %d of %d: loss %.4f, validation %s", self.step, total, smooth, figures)
+                since_best = 0 if figures["auc"] > self.best else since_best + 1
+                if figures["auc"] > self.best:
+                    self.best = figures["auc"]
+                    checkpoints.save(
+                        self.folder / "frames_best.pt", {"model": average.state, "step": self.step}, settings=settings.as_dict()
+                    )
+                if patience and since_best >= patience:
+                    logger.info(
+                        "no better validation AUC than %.4f in %d looks: the run ends at step %d",
+                        self.best,
+                        patience,
+                        self.step,
+                    )
+                    break
+            if time.monotonic() - saved_at > save_every_s:
+                self._save(model, average, optimizer)
+                saved_at = time.monotonic()
+        self._save(model, average, optimizer)
+        return averaged(average)
+
+    def _train_step(
+        self, model: FrameModel, optimizer: torch.optim.Optimizer, batch: FrameBatch
+    ) -> tuple[float, dict[str, float]]:
+        batch = FrameBatch(
+            *(getattr(batch, name).to(self.device) for name in ("frames", "masks", "labels", "weights", "quality"))
+        )
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.settings.bf16):
+            logits, maps = model(batch.frames)
+        loss, parts = frame_loss(logits, maps, batch, self.settings.loss)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"the loss is {value} at step {self.step}; lower the learning rate ({self.settings.learning_rate:g}) and resume"
+            )
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimizer.step()
+        return value, parts
+
+    def _save(self, model: nn.Module, average: MovingAverage, optimizer: torch.optim.Optimizer) -> None:
+        state = {
+            "model": model.state_dict(), "average": average.state, "optimizer": optimizer.state_dict(),
+            "step": self.step, "history": self.history, "best": self.best,
+        }  # fmt: skip
+        checkpoints.save(self.checkpoint, state, settings=self.settings.as_dict())
+        (self.folder / "frames_history.json").write_text(json.dumps(self.history))
+
+    def _restore(self, model: nn.Module, average: MovingAverage, optimizer: torch.optim.Optimizer) -> None:
+        state = checkpoints.load(self.checkpoint, settings=self.settings.as_dict())
+        model.load_state_dict(state["model"])
+        average.state = state["average"]
+        optimizer.load_state_dict(state["optimizer"])
+        self.step, self.history, self.best = state["step"], state["history"], state["best"]
+        logger.info("resumed from %s at step %d", self.checkpoint, self.step)
+
+
+def schedule(share: float, warm_up: float) -> float:
+    """Factor of the learning rate after a share of the run: linear rise, then half a cosine down to a hundredth."""
+    if share < warm_up:
+        return max(share, 1e-4) / warm_up
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (share - warm_up) / (1 - warm_up)))
+
+
+def averaged(average: MovingAverage) -> FrameModel:
+    """The moving average as a model, ready to be evaluated."""
+    model = FrameModel()
+    model.load_state_dict(average.state)
+    return model.eval()
+
+
+def _groups(model: nn.Module, weight_decay: float) -> Sequence[dict[str, Any]]:
+    """Biases and batch norms do not decay."""
+    decayed: list[Tensor] = []
+    free: list[Tensor] = []
+    for value in model.parameters():
+        (decayed if value.ndim > 1 else free).append(value)
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
