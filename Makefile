@@ -24,6 +24,7 @@ serve: $(SETUP) ## Serve until Ctrl+C: gRPC on 8001, HTTP on 8000, metrics on 80
 	$(BIN)/unmask serve
 
 test: $(SETUP) ## Run the tests; they start real servers on free ports
+	@deploy/test-packages.sh
 	$(BIN)/python -m pytest $(TESTS)
 
 lint: $(VENV)/.installed ## Find mistakes

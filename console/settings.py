@@ -72,7 +72,7 @@ class ConsoleSettings(BaseSettings):
     """Times that an analysis is begun; an interrupted one is run again once."""
     server_wait_s: float = Field(default=300.0, ge=0, allow_inf_nan=False)
     """How long an analysis waits for a Triton that cannot be reached before it fails."""
-    poll_s: Seconds = 0.05
+    poll_s: Seconds = 0.02
     """How often an idle worker looks for work, and a waiting request for news."""
     drain_s: Seconds = 30.0
     """How long a worker may take to finish its analysis after a stop was asked for."""
@@ -82,7 +82,7 @@ class ConsoleSettings(BaseSettings):
     """Results are deleted so long after they were made."""
     idempotency_ttl_s: Seconds = 86400.0
     """An Idempotency-Key is remembered for so long."""
-    picture_px: int = Field(default=720, ge=64, le=4096)
+    picture_px: int = Field(default=640, ge=64, le=4096)
     """Longer side of the pictures of sampled frames that are kept with a result."""
     max_wait_s: Seconds = 60.0
     """Most that ``?wait=`` may ask for."""
