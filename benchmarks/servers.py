@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.errors import ServerDied
+from benchmarks.errors import BenchmarkError, ServerDied
 
 if TYPE_CHECKING:
     from serving import EmbeddedTriton
@@ -53,7 +53,7 @@ def watching(target: Target) -> Iterator[None]:
     """Turns whatever a dead server makes the block raise into ``ServerDied``; everything else goes through."""
     try:
         yield
-    except ServerDied:
+    except BenchmarkError:
         raise
     except Exception as error:
         if getattr(error, "code", None) in LOST or not target.alive():
