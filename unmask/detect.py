@@ -73,7 +73,7 @@ def detect(
     Everything else goes to stderr. One file's error does not stop the others.
 
     \b
-    Exit codes: 0 each file has a verdict, 1 some file could not be evaluated because of an error,
+    Exit codes: 0 each file has a verdict, 1 some file could not be evaluated because of an error, or a report not written,
                 2 usage, 3 the server failed or could not be reached.
     """
     logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
@@ -87,7 +87,7 @@ def detect(
 
     # After the checks of usage: these bring gRPC and OpenCV.
     from client.errors import InvalidRequest
-    from client.report import Report
+    from client.report import Report, write_atomically
     from unmask import batch, detect_output
 
     report = Report() if any(path.suffix == ".html" for path in report_paths) else None
@@ -103,18 +103,21 @@ def detect(
     except InvalidRequest as error:
         raise click.UsageError(str(error)) from error
     (detect_output.print_json if as_json else detect_output.print_table)(outcome.results)
+    unwritten = False
     for path in report_paths:
         try:
             if path.suffix == ".json":
-                path.write_text(detect_output.to_json(outcome.results) + "\n")
+                write_atomically(path, detect_output.to_json(outcome.results) + "\n")
             elif report is not None:
                 report.write(path)
         except OSError as error:
-            raise click.FileError(str(path), f"the report could not be written: {error}") from error
-        click.echo(f"report: {path}", err=True)
+            unwritten = True
+            click.echo(f"unmask detect: the report {path} could not be written: {error.strerror or error}", err=True)
+        else:
+            click.echo(f"report: {path}", err=True)
     if outcome.server_failed:
         sys.exit(EXIT_SERVER)
-    if any(result.failure for result in outcome.results):
+    if unwritten or any(result.failure for result in outcome.results):
         sys.exit(EXIT_INPUT)
 
 

@@ -179,6 +179,20 @@ def test_nobody_listens(folder: Path) -> None:
     assert f"127.0.0.1:{port}" in result["error"]["message"]
 
 
+def test_a_report_that_cannot_be_written_stops_no_other(folder: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    reports = ("--report", "/proc/report.json", "--report", tmp_path / "report.json")
+    done = run(folder / "one_face.mp4", "--url", f"http://127.0.0.1:{port}", *reports)
+    assert done.returncode == EXIT_SERVER, "what became of the reports must not hide what became of the server"
+    assert "/proc/report.json could not be written" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
+    assert json.loads((tmp_path / "report.json").read_text())["results"][0]["error"]["code"] == "unreachable"
+    done = run(folder / "no media", "--report", "/proc/report.html")
+    assert done.returncode == EXIT_INPUT
+    assert "Traceback" not in done.stderr
+
+
 def test_a_deadline_that_cannot_be_met(triton: EmbeddedTriton, folder: Path) -> None:
     done = run(folder / "one_face.mp4", "--url", triton.grpc_url, "--deadline", "0.000001", "--json")
     assert done.returncode == EXIT_SERVER
