@@ -77,7 +77,7 @@ def detect(
                 2 usage, 3 the server failed or could not be reached.
     """
     logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
-    if url and profile:
+    if url is not None and profile:
         raise click.UsageError("--profile belongs to the server that is started without --url; a running one has its own")
     for path in report_paths:
         if path.suffix not in (".html", ".json"):
@@ -86,10 +86,15 @@ def detect(
             raise click.UsageError(f"--report {path}: the folder {path.absolute().parent} does not exist; make it")
 
     # After the checks of usage: these bring gRPC and OpenCV.
+    from client import ClientSettings
     from client.errors import InvalidRequest
     from client.report import Report, write_atomically
+    from preprocess import PreprocessSettings
     from unmask import batch, detect_output
 
+    # Wrong ones are refused here, not by the first file.
+    ClientSettings()
+    PreprocessSettings()
     report = Report() if any(path.suffix == ".html" for path in report_paths) else None
     try:
         server = batch.Server(

@@ -214,6 +214,7 @@ def test_nothing_to_evaluate_starts_no_server(folder: Path) -> None:
         (["x.mp4", "--frames", "many"], "not a valid integer"),
         (["x.mp4", "--deadline", "0"], "not in the range"),
         (["x.mp4", "--url", "ftp://host"], "ftp"),
+        (["x.mp4", "--url", ""], "names no host"),
         (["x.mp4", "--url", "localhost:1", "--profile", "cpu"], "--profile belongs to"),
         (["x.mp4", "--url", "localhost:1", "--tls-ca", __file__], "grpcs:// or https://"),
         (["x.mp4", "--tls-cert", __file__, "--url", "grpcs://localhost:1"], "belong together"),
