@@ -4,13 +4,14 @@ Triton falls back to ``config.pbtxt`` without a word where ``configs/<profile>.p
 every configuration carries a ``profile`` parameter, and the live one is read back.
 """
 
+import http.client
 import json
 import time
 import urllib.error
 import urllib.request
 from typing import Any
 
-from serving.errors import ProfileMismatch
+from serving.errors import ProfileMismatch, StartFailed
 
 _CALL_TIMEOUT_S = 5.0
 _POLL_S = 0.05
@@ -51,7 +52,22 @@ def check_profile(http_url: str, profile: str) -> None:
 
     Raises:
         ProfileMismatch: A model runs another one; the message names it.
+        StartFailed: The server went away meanwhile.
     """
+    try:
+        wrong = _other_profiles(http_url, profile)
+    except (OSError, http.client.HTTPException) as error:
+        raise StartFailed(
+            f"Triton at {http_url} was ready, but did not answer when it was asked for its profile ({error}); start it again"
+        ) from error
+    if wrong:
+        raise ProfileMismatch(
+            f"the profile {profile} was asked for, but {', '.join(wrong)}: configs/{profile}.pbtxt is missing or names another profile; "
+            "build the repository again with `unmask export`"
+        )
+
+
+def _other_profiles(http_url: str, profile: str) -> list[str]:
     wrong = []
     for model, state in loaded_models(http_url).items():
         if state != "READY":
@@ -59,11 +75,7 @@ def check_profile(http_url: str, profile: str) -> None:
         live = live_config(http_url, model).get("parameters", {}).get("profile", {}).get("string_value", "none")
         if live != profile:
             wrong.append(f"{model} runs {live}")
-    if wrong:
-        raise ProfileMismatch(
-            f"the profile {profile} was asked for, but {', '.join(wrong)}: configs/{profile}.pbtxt is missing or names another profile; "
-            "build the repository again with `unmask export`"
-        )
+    return wrong
 
 
 def drain(http_url: str, timeout_s: float) -> bool:
