@@ -15,6 +15,7 @@ from typing import Any
 import jsonschema
 import psutil
 import pytest
+import trustme
 from referencing import Registry, Resource
 
 from client.results import results_schema
@@ -216,14 +217,18 @@ def test_nothing_to_evaluate_starts_no_server(folder: Path) -> None:
         (["x.mp4", "--url", "ftp://host"], "ftp"),
         (["x.mp4", "--url", ""], "names no host"),
         (["x.mp4", "--url", "localhost:1", "--profile", "cpu"], "--profile belongs to"),
-        (["x.mp4", "--url", "localhost:1", "--tls-ca", __file__], "grpcs:// or https://"),
+        (["x.mp4", "--url", "localhost:1", "--tls-ca", "ca.pem"], "grpcs:// or https://"),
+        (["x.mp4", "--url", "https://localhost:1", "--tls-ca", __file__], "no certificate can be read"),
+        (["x.mp4", "--url", "grpcs://localhost:1", "--tls-ca", __file__], "no certificate can be read"),
         (["x.mp4", "--tls-cert", __file__, "--url", "grpcs://localhost:1"], "belong together"),
         (["x.mp4", "--report", "/no/such/folder/report.html"], "does not exist"),
         (["x.mp4", "--nonsense"], "No such option"),
     ],
 )
 def test_usage(arguments: list[str], message: str, folder: Path) -> None:
-    arguments = [str(folder / "one_face.mp4") if argument == "x.mp4" else argument for argument in arguments]
+    trustme.CA().cert_pem.write_to_path(folder.parent / "ca.pem")
+    files = {"x.mp4": str(folder / "one_face.mp4"), "ca.pem": str(folder.parent / "ca.pem")}
+    arguments = [files.get(argument, argument) for argument in arguments]
     done = run(*arguments)
     assert done.returncode == EXIT_USAGE, done.stderr
     assert message in " ".join(done.stderr.split())
