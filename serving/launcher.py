@@ -100,6 +100,8 @@ class EmbeddedTriton:
             self._launch(runtime)
             self._wait_until_ready()
             readiness.check_profile(self.http_url, self.profile)
+            assert self._relay is not None
+            self._relay.release()
         except BaseException:
             self.stop()
             raise

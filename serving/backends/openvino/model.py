@@ -6,7 +6,7 @@ import numpy as np
 import openvino as ov
 import triton_python_backend_utils as pb_utils
 
-from serving.backend_config import check_tensors, micro_batch_frames, openvino_properties, read_model
+from serving.backend_config import check_tensors, loading, micro_batch_frames, openvino_properties, read_model
 from serving.micro_batch import cut, gather, scatter
 
 
@@ -18,7 +18,9 @@ class TritonPythonModel:
         for kernels to be made."""
         model = read_model(args)
         core = ov.Core()
-        compiled = core.compile_model(str(model.path), "CPU", openvino_properties(model))
+        properties = openvino_properties(model)
+        with loading(model):
+            compiled = core.compile_model(str(model.path), "CPU", properties)
         self.batching = model.max_batch_size > 0
         self.input = model.inputs[0].name
         check_tensors(
