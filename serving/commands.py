@@ -52,7 +52,9 @@ def serve(verbose: int, with_console: bool | None, console_host: str | None, con
     """Start Triton, the API and the console, and keep them running.
 
     Prints the addresses when every model is ready. Ctrl+C or SIGTERM drains: requests in flight are answered, new ones refused.
-    Each option can also be set in the environment as UNMASK_SERVING_<NAME> or UNMASK_CONSOLE_<NAME>.
+    In the environment, --host is UNMASK_SERVING_HOST, and so with the other options, but --repository is
+    UNMASK_SERVING_MODEL_REPOSITORY, --micro-batch UNMASK_SERVING_MICRO_BATCH_FRAMES, --drain-timeout
+    UNMASK_SERVING_DRAIN_TIMEOUT_S, and --console-host and --console-port are UNMASK_CONSOLE_HOST and UNMASK_CONSOLE_PORT.
     """
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     # click hands over what was given; pydantic checks it.

@@ -1,11 +1,13 @@
 """Settings of all areas are read in one way: finite numbers in their range, and no name that there is not."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from client.settings import ClientSettings
 from common.errors import InvalidSettings
@@ -13,8 +15,10 @@ from common.settings import AreaSettings
 from console.settings import ConsoleSettings
 from preprocess.settings import PreprocessSettings
 from serving import EmbeddedTriton
+from serving.errors import RepositoryError
 from serving.settings import ServingSettings
 from tests.conftest import ROOT, free_port_settings
+from unmask.cli import main
 
 AREAS: list[tuple[str, type[AreaSettings]]] = [
     ("CLIENT", ClientSettings),
@@ -98,3 +102,24 @@ def test_a_start_that_fails_early_leaves_no_folder(repository: Path, tmp_path: P
     with pytest.raises(OverflowError):
         server.start()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_verbose_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    seen: list[ServingSettings] = []
+
+    def stop(self: EmbeddedTriton) -> EmbeddedTriton:
+        seen.append(self.settings)
+        raise RepositoryError("seen enough")
+
+    monkeypatch.setattr(EmbeddedTriton, "start", stop)
+    monkeypatch.setenv("UNMASK_SERVING_VERBOSE", "2")
+    CliRunner().invoke(main, ["serve", "--no-console", "--repository", str(tmp_path)])
+    CliRunner().invoke(main, ["serve", "--no-console", "--repository", str(tmp_path), "-vv"])
+    assert [settings.verbose for settings in seen] == [2, 1]
+
+
+def test_each_variable_that_the_help_of_serve_names_is_a_setting() -> None:
+    text = " ".join(CliRunner().invoke(main, ["serve", "--help"]).output.split())
+    named = set(re.findall(r"UNMASK_SERVING_([A-Z_]+)", text))
+    assert {"MODEL_REPOSITORY", "MICRO_BATCH_FRAMES", "DRAIN_TIMEOUT_S"} <= named
+    assert {name.lower() for name in named} <= set(ServingSettings.model_fields)
