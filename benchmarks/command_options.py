@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from common.places import default_repository
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -37,11 +39,6 @@ class NumberList(click.ParamType[tuple[int, ...]]):
                 self.fail(f"{part.strip()!r} is not a whole number from {self.low} to {self.high}", param, ctx)
             numbers.append(int(part))
         return tuple(sorted(set(numbers)))
-
-
-def default_repository() -> Path:
-    """``model_repository/`` of the checkout that this package lies in."""
-    return Path(__file__).resolve().parent.parent / "model_repository"
 
 
 def out_option(function: click.decorators.FC) -> click.decorators.FC:

@@ -1,5 +1,6 @@
 """Where the server is, and how the way to it is secured."""
 
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,7 +16,7 @@ class TlsOptions:
     """Certificates for ``grpcs://`` and ``https://``; without any, the system's roots are trusted.
 
     Raises:
-        InvalidOption: A file does not exist, or only one of client certificate and key is given.
+        InvalidOption: A file does not exist or is not what it should be in PEM, or only one of client certificate and key is given.
     """
 
     root_certificates: Path | None = None
@@ -34,6 +35,29 @@ class TlsOptions:
                 raise InvalidOption(f"{name} is {str(path)!r}, which is no file; give a PEM file that exists")
         if (self.client_certificate is None) != (self.client_key is None):
             raise InvalidOption("client_certificate and client_key belong together; give both or neither")
+        # gRPC takes anything, and calls the server unreachable later.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        if self.root_certificates is not None:
+            try:
+                context.load_verify_locations(self.root_certificates)
+            except OSError as error:
+                raise InvalidOption(
+                    f"root_certificates is {str(self.root_certificates)!r}, in which no certificate can be read "
+                    f"({_reason(error)}); give a PEM file of authorities"
+                ) from error
+        if self.client_certificate is not None:
+            try:
+                # The password keeps OpenSSL from asking for one on the terminal; gRPC takes no encrypted key.
+                context.load_cert_chain(self.client_certificate, self.client_key, password="")
+            except OSError as error:
+                raise InvalidOption(
+                    f"client_certificate {str(self.client_certificate)!r} and client_key {str(self.client_key)!r} cannot be used "
+                    f"({_reason(error)}); give PEM files of a certificate and of its key, not encrypted"
+                ) from error
+
+
+def _reason(error: OSError) -> str:
+    return (getattr(error, "reason", None) or error.strerror or str(error)).replace("_", " ").lower()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

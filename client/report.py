@@ -6,7 +6,7 @@ import secrets
 from collections import Counter
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path, PureWindowsPath
+from pathlib import Path, PurePath
 from typing import Any
 
 import jinja2
@@ -146,7 +146,8 @@ def _clock(seconds: float) -> str:
 
 
 def _file_name(path: str) -> str:
-    return PureWindowsPath(path).name or path
+    # By the rules of the machine that read the file: on Linux a backslash is a letter like any other.
+    return PurePath(path).name or path
 
 
 def _size(count_bytes: int) -> str:

@@ -1,13 +1,15 @@
 """The client's limits and defaults, each of which ``UNMASK_CLIENT_<NAME>`` in the environment overrides."""
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from common.settings import AreaSettings
 
 
-class ClientSettings(BaseSettings):
+class ClientSettings(AreaSettings):
     """Named limits; values outside their range are refused when the settings are read."""
 
-    model_config = SettingsConfigDict(env_prefix="UNMASK_CLIENT_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="UNMASK_CLIENT_")
 
     deadline_s: float = Field(default=60.0, gt=0, allow_inf_nan=False)
     """Seconds that one request to the server may take in all, connecting included."""

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
-from pydantic import ValidationError
 
 if TYPE_CHECKING:
     from console.keys import KeyRing
@@ -121,7 +120,4 @@ def _key_ring() -> "KeyRing":
 def _settings(given: dict[str, object]) -> "ConsoleSettings":
     from console.settings import ConsoleSettings
 
-    try:
-        return ConsoleSettings.model_validate({name: value for name, value in given.items() if value is not None})
-    except ValidationError as error:
-        raise click.UsageError(str(error)) from error
+    return ConsoleSettings.model_validate({name: value for name, value in given.items() if value is not None})

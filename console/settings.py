@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from common.settings import AreaSettings
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -20,10 +22,10 @@ def default_workers() -> int:
     return max(1, min(8, len(os.sched_getaffinity(0)) // 2))
 
 
-class ConsoleSettings(BaseSettings):
+class ConsoleSettings(AreaSettings):
     """Limits and choices. Unknown settings are rejected."""
 
-    model_config = SettingsConfigDict(env_prefix="UNMASK_CONSOLE_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="UNMASK_CONSOLE_")
 
     # Where
     host: str = "127.0.0.1"

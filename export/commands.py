@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from common.places import default_repository
 from export.errors import ExportError, LiveError
 
 if TYPE_CHECKING:
@@ -18,11 +19,6 @@ if TYPE_CHECKING:
 
 EXIT_INPUT = 1
 EXIT_SERVER = 3
-
-
-def default_repository() -> Path:
-    """``model_repository/`` of the checkout that this package lies in."""
-    return Path(__file__).resolve().parent.parent / "model_repository"
 
 
 def _frames(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...] | None:  # noqa: ARG001
@@ -150,7 +146,7 @@ def _write(loaded: "Sequence[Loaded]", repository: Path, source: "Int8Source", u
     from export.repository import write_detector
 
     with contextlib.ExitStack() as stack:
-        live: LiveServer | None = stack.enter_context(LiveServer(url)) if url else None
+        live: LiveServer | None = stack.enter_context(LiveServer(url)) if url is not None else None
         return [
             write_detector(
                 detector.encoder, detector.head, detector.info, repository,

@@ -3,17 +3,19 @@
 from typing import Literal
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from common.settings import AreaSettings
 
 
-class PreprocessSettings(BaseSettings):
+class PreprocessSettings(AreaSettings):
     """What one file may cost, and which faces count.
 
     Raises:
-        pydantic.ValidationError: An unknown name or a value outside its range.
+        common.errors.InvalidSettings: An unknown name or a value outside its range.
     """
 
-    model_config = SettingsConfigDict(env_prefix="UNMASK_PREPROCESS_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="UNMASK_PREPROCESS_")
 
     isolation: Literal["process", "none"] = "process"
     """``process``: a child process with rlimits reads the file. ``none``: this process does, for trusted files only."""

@@ -4,9 +4,10 @@ Used by the two Python-based backends, which hand over the JSON form of ``config
 Keys and legal values are those of the openvino and onnxruntime backends' own documentation.
 """
 
+import contextlib
 import json
 import os
-from collections.abc import Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,24 @@ def read_model(arguments: dict[str, str]) -> BackendModel:
         accelerators=tuple(accelerators),
         graph_level=int(optimization.get("graph", {}).get("level", 0)),
     )
+
+
+@contextlib.contextmanager
+def loading(model: BackendModel) -> Iterator[None]:
+    """Around an engine's reading of the graph: whatever it raises becomes one line that names the file and the remedy.
+
+    Raises:
+        BackendConfigError: The engine cannot load the file.
+    """
+    try:
+        yield
+    except Exception as error:  # each engine has classes of its own
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        # OpenVINO puts the places in its sources, and the checks that failed there, in front of the reason.
+        telling = [line for line in lines if not line.startswith(("Exception from ", "Check '")) and not line.endswith(":")]
+        raise BackendConfigError(
+            f"{model.path} cannot be loaded: {(telling or lines)[0].rstrip('.')}; build it again with `unmask export`"
+        ) from None
 
 
 def check_tensors(model: BackendModel, *, inputs: Sequence[Set[str]], outputs: Sequence[Set[str]]) -> None:

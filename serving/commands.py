@@ -9,7 +9,6 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 import click
-from pydantic import ValidationError
 
 from serving.errors import ServingError
 from serving.launcher import EmbeddedTriton
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from console.supervisor import Console
 
 logger = logging.getLogger("unmask.serve")
-EXIT_USAGE = 2
 EXIT_SERVER = 3
 
 
@@ -54,17 +52,16 @@ def serve(verbose: int, with_console: bool | None, console_host: str | None, con
     """Start Triton, the API and the console, and keep them running.
 
     Prints the addresses when every model is ready. Ctrl+C or SIGTERM drains: requests in flight are answered, new ones refused.
-    Each option can also be set in the environment as UNMASK_SERVING_<NAME> or UNMASK_CONSOLE_<NAME>.
+    In the environment, --host is UNMASK_SERVING_HOST, and so with the other options, but --repository is
+    UNMASK_SERVING_MODEL_REPOSITORY, --micro-batch UNMASK_SERVING_MICRO_BATCH_FRAMES, --drain-timeout
+    UNMASK_SERVING_DRAIN_TIMEOUT_S, and --console-host and --console-port are UNMASK_CONSOLE_HOST and UNMASK_CONSOLE_PORT.
     """
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    try:
-        # click hands over what was given; pydantic checks it.
-        settings = ServingSettings.model_validate(
-            {name: value for name, value in given.items() if value is not None} | {"verbose": max(0, verbose - 1)}
-        )
-    except ValidationError as error:
-        click.echo(f"unmask serve: {error}", err=True)
-        sys.exit(EXIT_USAGE)
+    # click hands over what was given; pydantic checks it.
+    options = {name: value for name, value in given.items() if value is not None}
+    if verbose:
+        options["verbose"] = max(0, verbose - 1)
+    settings = ServingSettings.model_validate(options)
     server = EmbeddedTriton(settings)
     console: Console | None = None
     if with_console is None:

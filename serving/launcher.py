@@ -98,6 +98,19 @@ class EmbeddedTriton:
         self._ports = reserve(
             settings.host, {"grpc": settings.grpc_port, "http": settings.http_port, "metrics": settings.metrics_port}
         )
+        try:
+            self._launch(runtime)
+            self._wait_until_ready()
+            readiness.check_profile(self.http_url, self.profile, self.admin_key)
+            assert self._relay is not None
+            self._relay.release()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def _launch(self, runtime: TritonRuntime) -> None:
+        settings = self.settings
         shm_prefix = f"unmask_{os.getpid()}_{secrets.token_hex(3)}_"
         self._run_dir = run_dir = Path(tempfile.mkdtemp(prefix="unmask-triton-"))
         backends = lay_out(run_dir / "backends", runtime)
@@ -128,13 +141,6 @@ class EmbeddedTriton:
         assert self._guard.stdout is not None
         self._relay = LogRelay(self._guard.stdout)
         self._relay.start()
-        try:
-            self._wait_until_ready()
-            readiness.check_profile(self.http_url, self.profile, self.admin_key)
-        except BaseException:
-            self.stop()
-            raise
-        return self
 
     def _command(self, runtime: TritonRuntime, backends: Path, shm_prefix: str) -> list[str]:
         settings = self.settings
@@ -211,6 +217,7 @@ class EmbeddedTriton:
         """Drains and ends the server; returns when its processes are gone. May be called twice."""
         guard, relay = self._guard, self._relay
         if guard is None:
+            self._let_go()
             return
         assert guard.stdin is not None
         guard.stdin.close()
@@ -224,6 +231,9 @@ class EmbeddedTriton:
         if guard.stdout is not None:
             guard.stdout.close()
         self._guard = None
+        self._let_go()
+
+    def _let_go(self) -> None:
         if self._hold is not None:
             os.close(self._hold)
             self._hold = None

@@ -18,6 +18,15 @@ _HARMLESS = (
     "failed to allocate pinned system memory",
     "unable to create stream for",
 )
+# What Triton puts around a model's error; it says each three times: the worker's, the model's and the ensemble's.
+_AROUND = (
+    re.compile(r"^(?:ERROR: )?Failed to create instance: "),
+    re.compile(r"^failed to load '[^']+' version \d+: [A-Z][\w ]*?: "),
+    re.compile(
+        r"^Invalid argument: ensemble '[^']+' depends on .*? loading failed with error: version \d+ is at \w+ state: \w+: "
+    ),
+    re.compile(r"^BackendConfigError: "),
+)
 KEPT_LINES = 400
 
 
@@ -28,6 +37,8 @@ class LogRelay(threading.Thread):
         super().__init__(name="triton-log", daemon=True)
         self._stream = stream
         self._lines: deque[tuple[int, str]] = deque(maxlen=KEPT_LINES)
+        self._held: list[tuple[int, str]] | None = []
+        self._lock = threading.Lock()
 
     def run(self) -> None:
         """Forwards line by line; a line without Triton's head belongs to the one before it."""
@@ -41,9 +52,30 @@ class LogRelay(threading.Thread):
             if text.startswith(_HARMLESS):
                 level = logging.DEBUG
             self._lines.append((level, text))
+            self._forward(level, text)
+
+    def _forward(self, level: int, text: str) -> None:
+        with self._lock:
+            if self._held is not None and level >= logging.ERROR:
+                self._held.append((level, text))
+                level = logging.INFO
+        logger.log(level, "%s", text)
+
+    def release(self) -> None:
+        """The server is up. Until then errors go no further than INFO: if it does not come up, the message has them."""
+        with self._lock:
+            held, self._held = self._held or [], None
+        for level, text in held:
             logger.log(level, "%s", text)
 
     def errors(self) -> str:
         """The errors among the kept lines, each once, for a message; the last lines where there is none."""
-        found = [text for level, text in self._lines if level >= logging.ERROR]
+        found = [_cause(text) for level, text in self._lines if level >= logging.ERROR]
         return "\n  ".join(dict.fromkeys(found)) or "\n  ".join(text for _, text in list(self._lines)[-5:])
+
+
+def _cause(text: str) -> str:
+    """An error without what Triton and the Python backend put around it; both write line ends as a backslash and an n."""
+    for pattern in _AROUND:
+        text = pattern.sub("", text)
+    return " ".join(text.split(r"\n\nAt:\n")[0].replace(r"\n", " ").split()).rstrip(";")

@@ -4,13 +4,14 @@ Triton falls back to ``config.pbtxt`` without a word where ``configs/<profile>.p
 every configuration carries a ``profile`` parameter, and the live one is read back.
 """
 
+import http.client
 import json
 import time
 import urllib.error
 import urllib.request
 from typing import Any
 
-from serving.errors import ProfileMismatch
+from serving.errors import ProfileMismatch, StartFailed
 
 _CALL_TIMEOUT_S = 5.0
 _POLL_S = 0.05
@@ -54,7 +55,22 @@ def check_profile(http_url: str, profile: str, admin_key: str) -> None:
 
     Raises:
         ProfileMismatch: A model runs another one; the message names it.
+        StartFailed: The server went away meanwhile.
     """
+    try:
+        wrong = _other_profiles(http_url, profile, admin_key)
+    except (OSError, http.client.HTTPException) as error:
+        raise StartFailed(
+            f"Triton at {http_url} was ready, but did not answer when it was asked for its profile ({error}); start it again"
+        ) from error
+    if wrong:
+        raise ProfileMismatch(
+            f"the profile {profile} was asked for, but {', '.join(wrong)}: configs/{profile}.pbtxt is missing or names another profile; "
+            "build the repository again with `unmask export`"
+        )
+
+
+def _other_profiles(http_url: str, profile: str, admin_key: str) -> list[str]:
     wrong = []
     for model, state in loaded_models(http_url, admin_key).items():
         if state != "READY":
@@ -62,11 +78,7 @@ def check_profile(http_url: str, profile: str, admin_key: str) -> None:
         live = live_config(http_url, model).get("parameters", {}).get("profile", {}).get("string_value", "none")
         if live != profile:
             wrong.append(f"{model} runs {live}")
-    if wrong:
-        raise ProfileMismatch(
-            f"the profile {profile} was asked for, but {', '.join(wrong)}: configs/{profile}.pbtxt is missing or names another profile; "
-            "build the repository again with `unmask export`"
-        )
+    return wrong
 
 
 def drain(http_url: str, timeout_s: float, admin_key: str) -> bool:

@@ -4,21 +4,19 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from common.places import default_repository
+from common.settings import AreaSettings
 
 ProfileChoice = Literal["auto", "cpu", "gpu", "reference"]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
-def default_repository() -> Path:
-    """``model_repository/`` of the checkout that this package lies in."""
-    return Path(__file__).resolve().parent.parent / "model_repository"
-
-
-class ServingSettings(BaseSettings):
+class ServingSettings(AreaSettings):
     """How to start the server. Unknown settings are rejected."""
 
-    model_config = SettingsConfigDict(env_prefix="UNMASK_SERVING_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="UNMASK_SERVING_")
 
     model_repository: Path = Field(default_factory=default_repository)
     """Folder with one folder a model."""

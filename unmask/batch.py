@@ -109,7 +109,7 @@ def run(
 @contextlib.contextmanager
 def _reached(server: Server, frames: int | None) -> Iterator[Detector]:
     with contextlib.ExitStack() as stack:
-        url = server.url or stack.enter_context(_started(server.profile))
+        url = server.url if server.url is not None else stack.enter_context(_started(server.profile))
         try:
             chosen = _chosen(server, url, frames)
             notes = [chosen.note] if chosen.note else []

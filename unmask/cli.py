@@ -5,9 +5,11 @@ Exit codes, the same for every command: 0 done, 1 some input could not be evalua
 """
 
 from importlib import import_module
+from typing import Any
 
 import click
 
+from common.errors import InvalidSettings
 from unmask import __version__
 
 # name -> (module:attribute, one line of help). The line stands here, too, so that `unmask --help` imports no area:
@@ -40,6 +42,13 @@ class LazyGroup(click.Group):
         command = getattr(import_module(module), attribute)
         assert isinstance(command, click.Command)
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs a command; wrong settings are wrong usage, whichever command reads them."""
+        try:
+            return super().invoke(ctx)
+        except InvalidSettings as error:
+            raise click.UsageError(str(error), ctx) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):

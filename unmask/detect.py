@@ -73,11 +73,11 @@ def detect(
     Everything else goes to stderr. One file's error does not stop the others.
 
     \b
-    Exit codes: 0 each file has a verdict, 1 some file could not be evaluated because of an error,
+    Exit codes: 0 each file has a verdict, 1 some file could not be evaluated because of an error, or a report not written,
                 2 usage, 3 the server failed or could not be reached.
     """
     logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
-    if url and profile:
+    if url is not None and profile:
         raise click.UsageError("--profile belongs to the server that is started without --url; a running one has its own")
     for path in report_paths:
         if path.suffix not in (".html", ".json"):
@@ -86,10 +86,15 @@ def detect(
             raise click.UsageError(f"--report {path}: the folder {path.absolute().parent} does not exist; make it")
 
     # After the checks of usage: these bring gRPC and OpenCV.
+    from client import ClientSettings
     from client.errors import InvalidRequest
-    from client.report import Report
+    from client.report import Report, write_atomically
+    from preprocess import PreprocessSettings
     from unmask import batch, detect_output
 
+    # Wrong ones are refused here, not by the first file.
+    ClientSettings()
+    PreprocessSettings()
     report = Report() if any(path.suffix == ".html" for path in report_paths) else None
     try:
         server = batch.Server(
@@ -103,18 +108,21 @@ def detect(
     except InvalidRequest as error:
         raise click.UsageError(str(error)) from error
     (detect_output.print_json if as_json else detect_output.print_table)(outcome.results)
+    unwritten = False
     for path in report_paths:
         try:
             if path.suffix == ".json":
-                path.write_text(detect_output.to_json(outcome.results) + "\n")
+                write_atomically(path, detect_output.to_json(outcome.results) + "\n")
             elif report is not None:
                 report.write(path)
         except OSError as error:
-            raise click.FileError(str(path), f"the report could not be written: {error}") from error
-        click.echo(f"report: {path}", err=True)
+            unwritten = True
+            click.echo(f"unmask detect: the report {path} could not be written: {error.strerror or error}", err=True)
+        else:
+            click.echo(f"report: {path}", err=True)
     if outcome.server_failed:
         sys.exit(EXIT_SERVER)
-    if any(result.failure for result in outcome.results):
+    if unwritten or any(result.failure for result in outcome.results):
         sys.exit(EXIT_INPUT)
 
 

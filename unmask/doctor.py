@@ -11,11 +11,13 @@ from pathlib import Path
 import click
 
 AREAS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "client": ("pip install unmask", ("tritonclient", "opencv-contrib-python", "mediapipe")),
+    "client": ("pip install unmask", ("av", "tritonclient", "opencv-contrib-python", "mediapipe")),
     "serve": ("pip install 'unmask[serve]'", ("nvidia-pytriton", "onnxruntime", "openvino")),
     "export": ("pip install 'unmask[export]'", ("torch", "onnx")),
 }
 """Area -> how to get it, and the distributions that it needs."""
+PYTHONS = ((3, 11), (3, 13))
+"""First and last version that mediapipe and the Triton wheel have parts for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +32,25 @@ class Finding:
 
 def diagnose() -> list[Finding]:
     """Looks at this machine; starts nothing and opens no connection."""
-    findings = [Finding("python", sys.version_info[:2] >= (3, 11), f"{platform.python_version()} on {platform.machine()}")]
+    findings = [_python(sys.version_info[:2])]
     for area, (remedy, distributions) in AREAS.items():
         for distribution in distributions:
             findings.append(_distribution(f"{area}: {distribution}", distribution, remedy))
     findings.append(_face_models())
-    if find_spec("pydantic_settings") and find_spec("psutil"):
-        findings += [*_triton(), *_profiles(), _repository()]
-    return findings
+    if find_spec("psutil"):
+        return [*findings, *_triton(), *_profiles(), _repository()]
+    # Not looked at rather than left out: a short list would read as a whole one.
+    remedy = f"no server can be started here; {AREAS['serve'][0]}, or give --url"
+    names = ("serve: Triton", *(f"profile {name}" for name in ("gpu", "cpu", "reference")), "model repository")
+    return [*findings, *(Finding(name, False, remedy) for name in names)]
+
+
+def _python(version: tuple[int, ...]) -> Finding:
+    found = f"{platform.python_version()} on {platform.machine()}"
+    if PYTHONS[0] <= version <= PYTHONS[1]:
+        return Finding("python", True, found)
+    first, last = (".".join(map(str, bound)) for bound in PYTHONS)
+    return Finding("python", False, f"{found}; use Python {first} to {last}")
 
 
 def _distribution(name: str, distribution: str, remedy: str) -> Finding:
@@ -82,9 +95,9 @@ def _profiles() -> list[Finding]:
 
 
 def _repository() -> Finding:
+    from common.places import default_repository
     from serving.errors import ServingError
     from serving.launcher import check_repository
-    from serving.settings import default_repository
 
     repository: Path = default_repository()
     try:

@@ -66,7 +66,7 @@ def _rows(url: str | None, repository: Path | None) -> list[dict[str, Any]]:
             {"version": model.version, "profile": model.profile, "precision": model.precision, **_facts(model.info)}
             for model in list_detectors(url)
         ]
-    from export.commands import default_repository
+    from common.places import default_repository
     from export.contents import detectors
     from export.errors import RepositoryError
 
@@ -133,11 +133,11 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
 def _remove(name: str, repository: Path | None, url: str | None) -> None:
     import contextlib
 
-    from export.commands import default_repository
+    from common.places import default_repository
     from export.live import LiveServer
     from export.repository import remove_detector
 
     with contextlib.ExitStack() as stack:
-        live = stack.enter_context(LiveServer(url)) if url else None
+        live = stack.enter_context(LiveServer(url)) if url is not None else None
         gone = remove_detector(name, repository or default_repository(), live=live)
     click.echo(f"removed {', '.join(gone)}")

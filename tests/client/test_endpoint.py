@@ -2,6 +2,7 @@ import re
 from pathlib import Path
 
 import pytest
+import trustme
 
 from client import Detector, TlsOptions
 from client.endpoint import parse_url
@@ -68,9 +69,29 @@ def test_refuses_an_empty_detector() -> None:
 def test_tls_options_are_checked_before_anything_is_sent(tmp_path: Path) -> None:
     key = tmp_path / "key.pem"
     key.touch()
+    authority = tmp_path / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(authority)
     with pytest.raises(InvalidOption, match=r"which is no file"):
         TlsOptions(root_certificates=tmp_path / "none.pem")
     with pytest.raises(InvalidOption, match="belong together"):
         TlsOptions(client_key=key)
     with pytest.raises(InvalidOption, match="use grpcs:// or https://"):
-        Detector("http://localhost", tls=TlsOptions(root_certificates=key))
+        Detector("http://localhost", tls=TlsOptions(root_certificates=authority))
+
+
+def test_tls_files_are_read_before_anything_is_sent(tmp_path: Path) -> None:
+    ca = trustme.CA()
+    leaf, other = ca.issue_cert("a.example.org"), ca.issue_cert("b.example.org")
+    certificate, key, wrong_key, text = (tmp_path / name for name in ("cert.pem", "key.pem", "wrong.pem", "text.pem"))
+    leaf.cert_chain_pems[0].write_to_path(certificate)
+    leaf.private_key_pem.write_to_path(key)
+    other.private_key_pem.write_to_path(wrong_key)
+    text.write_text("not a certificate")
+    TlsOptions(client_certificate=certificate, client_key=key)
+    for bad in (text, key):
+        with pytest.raises(InvalidOption, match=rf"{bad.name}.*no certificate can be read"):
+            TlsOptions(root_certificates=bad)
+    with pytest.raises(InvalidOption, match=r"text\.pem.*cannot be used"):
+        TlsOptions(client_certificate=text, client_key=key)
+    with pytest.raises(InvalidOption, match=r"wrong\.pem.*key values mismatch"):
+        TlsOptions(client_certificate=certificate, client_key=wrong_key)

@@ -1,3 +1,4 @@
+import os
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -151,3 +152,22 @@ def test_a_report_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [target]
     with pytest.raises(FileNotFoundError):
         write_atomically(tmp_path / "none" / "report.html", "x")
+
+
+def test_the_score_stands_at_its_marker() -> None:
+    made = next(item for item in VERDICTS.values() if item.score is not None and item.score != item.threshold)
+    report = Report()
+    report.add(Result(path="clip.mp4", verdict=made))
+    page = report.render()
+    marker = re.search(r'class="marker" style="left:([\d.]+)%"', page)
+    label = re.search(r'class="score" style="--at:([\d.]+)%"', page)
+    assert marker is not None
+    assert label is not None
+    assert label[1] == marker[1] != str(100 * made.threshold)
+
+
+@pytest.mark.skipif(os.sep != "/", reason="a backslash separates folders on Windows")
+def test_a_backslash_is_part_of_a_name() -> None:
+    report = Report()
+    report.add(Result(path="/clips/a\\b.mp4", failure=Failure(code="undecodable", message="cut off")))
+    assert "a\\b.mp4" in "".join(Page(report.render()).text)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from serving.backend_config import check_accelerators, openvino_properties, read_model
+from serving.backend_config import check_accelerators, loading, openvino_properties, read_model
 from serving.errors import BackendConfigError
 
 
@@ -64,3 +64,26 @@ def test_unknown_accelerators_and_keys_are_refused(tmp_path: Path) -> None:
 def test_a_missing_graph_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(BackendConfigError, match=r"no file 1/model\.int8\.onnx"):
         read_model(arguments(tmp_path, default_model_filename="model.int8.onnx"))
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_an_engine_that_cannot_load_a_graph_is_one_line(engine: str, tmp_path: Path) -> None:
+    model = read_model(arguments(tmp_path))
+    model.path.write_text("not a graph")
+
+    def load() -> None:
+        with loading(model):
+            if engine == "onnxruntime":
+                import onnxruntime
+
+                onnxruntime.InferenceSession(str(model.path), providers=["CPUExecutionProvider"])
+            else:
+                import openvino
+
+                openvino.Core().compile_model(str(model.path), "CPU")
+
+    message = r"model\.onnx cannot be loaded: .+; build it again with `unmask export`$"
+    with pytest.raises(BackendConfigError, match=message) as caught:
+        load()
+    assert "\n" not in str(caught.value)
+    assert ".cpp" not in str(caught.value)

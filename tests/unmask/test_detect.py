@@ -15,6 +15,7 @@ from typing import Any
 import jsonschema
 import psutil
 import pytest
+import trustme
 from referencing import Registry, Resource
 
 from client.results import results_schema
@@ -179,6 +180,20 @@ def test_nobody_listens(folder: Path) -> None:
     assert f"127.0.0.1:{port}" in result["error"]["message"]
 
 
+def test_a_report_that_cannot_be_written_stops_no_other(folder: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    reports = ("--report", "/proc/report.json", "--report", tmp_path / "report.json")
+    done = run(folder / "one_face.mp4", "--url", f"http://127.0.0.1:{port}", *reports)
+    assert done.returncode == EXIT_SERVER, "what became of the reports must not hide what became of the server"
+    assert "/proc/report.json could not be written" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
+    assert json.loads((tmp_path / "report.json").read_text())["results"][0]["error"]["code"] == "unreachable"
+    done = run(folder / "no media", "--report", "/proc/report.html")
+    assert done.returncode == EXIT_INPUT
+    assert "Traceback" not in done.stderr
+
+
 def test_a_deadline_that_cannot_be_met(triton: EmbeddedTriton, folder: Path) -> None:
     done = run(folder / "one_face.mp4", "--url", triton.grpc_url, "--deadline", "0.000001", "--json")
     assert done.returncode == EXIT_SERVER
@@ -200,15 +215,20 @@ def test_nothing_to_evaluate_starts_no_server(folder: Path) -> None:
         (["x.mp4", "--frames", "many"], "not a valid integer"),
         (["x.mp4", "--deadline", "0"], "not in the range"),
         (["x.mp4", "--url", "ftp://host"], "ftp"),
+        (["x.mp4", "--url", ""], "names no host"),
         (["x.mp4", "--url", "localhost:1", "--profile", "cpu"], "--profile belongs to"),
-        (["x.mp4", "--url", "localhost:1", "--tls-ca", __file__], "grpcs:// or https://"),
+        (["x.mp4", "--url", "localhost:1", "--tls-ca", "ca.pem"], "grpcs:// or https://"),
+        (["x.mp4", "--url", "https://localhost:1", "--tls-ca", __file__], "no certificate can be read"),
+        (["x.mp4", "--url", "grpcs://localhost:1", "--tls-ca", __file__], "no certificate can be read"),
         (["x.mp4", "--tls-cert", __file__, "--url", "grpcs://localhost:1"], "belong together"),
         (["x.mp4", "--report", "/no/such/folder/report.html"], "does not exist"),
         (["x.mp4", "--nonsense"], "No such option"),
     ],
 )
 def test_usage(arguments: list[str], message: str, folder: Path) -> None:
-    arguments = [str(folder / "one_face.mp4") if argument == "x.mp4" else argument for argument in arguments]
+    trustme.CA().cert_pem.write_to_path(folder.parent / "ca.pem")
+    files = {"x.mp4": str(folder / "one_face.mp4"), "ca.pem": str(folder.parent / "ca.pem")}
+    arguments = [files.get(argument, argument) for argument in arguments]
     done = run(*arguments)
     assert done.returncode == EXIT_USAGE, done.stderr
     assert message in " ".join(done.stderr.split())

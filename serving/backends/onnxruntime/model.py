@@ -6,7 +6,7 @@ import numpy as np
 import onnxruntime as ort
 import triton_python_backend_utils as pb_utils
 
-from serving.backend_config import check_accelerators, check_tensors, micro_batch_frames, read_model, whole_number
+from serving.backend_config import check_accelerators, check_tensors, loading, micro_batch_frames, read_model, whole_number
 from serving.errors import BackendConfigError
 from serving.micro_batch import cut, gather, scatter
 from serving.stall import StallWatch, answer_only_if_awake
@@ -32,7 +32,9 @@ class TritonPythonModel:
         options.graph_optimization_level = _LEVELS[model.graph_level]
         options.intra_op_num_threads = whole_number(model, "intra_op_thread_count") or 0
         options.inter_op_num_threads = whole_number(model, "inter_op_thread_count") or 0
-        self.session = ort.InferenceSession(str(model.path), options, providers=_providers(model))
+        providers = _providers(model)
+        with loading(model):
+            self.session = ort.InferenceSession(str(model.path), options, providers=providers)
         self.batching = model.max_batch_size > 0
         self.limit = micro_batch_frames()
         self.input = model.inputs[0].name

@@ -6,7 +6,7 @@ import numpy as np
 import openvino as ov
 import triton_python_backend_utils as pb_utils
 
-from serving.backend_config import check_tensors, micro_batch_frames, openvino_properties, read_model
+from serving.backend_config import check_tensors, loading, micro_batch_frames, openvino_properties, read_model
 from serving.micro_batch import cut, gather, leaves_streams_idle, scatter
 from serving.stall import StallWatch, answer_only_if_awake
 
@@ -20,7 +20,8 @@ class TritonPythonModel:
         model = read_model(args)
         core = ov.Core()
         properties = openvino_properties(model)
-        compiled = core.compile_model(str(model.path), "CPU", properties)
+        with loading(model):
+            compiled = core.compile_model(str(model.path), "CPU", properties)
         self.batching = model.max_batch_size > 0
         self.input = model.inputs[0].name
         check_tensors(
