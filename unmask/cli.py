@@ -16,6 +16,7 @@ from unmask import __version__
 # mediapipe and torch alone would take seconds. `tests/unmask/test_cli.py` holds the lines equal.
 COMMANDS: dict[str, tuple[str, str]] = {
     "detect": ("unmask.detect:detect", "Say of videos, images or folders whether the faces in them are fake."),
+    "setup": ("preprocess.commands:setup", "Install the face detectors; once, after pip install."),
     "faces": ("preprocess.commands:faces", "Write the face crops, a contact sheet and a JSON of what preprocessing sees."),
     "serve": ("serving.commands:serve", "Start Triton, the API and the console, and keep them running."),
     "console": ("console.commands:console", "Serve the web API and the pages for a Triton that runs elsewhere."),
