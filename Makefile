@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 CLIP ?= out/demo.mp4
+export CLIP
 OUT ?= out
 .DEFAULT_GOAL := help
 .PHONY: help install demo serve test lint format types system lock clean
@@ -15,9 +16,11 @@ SETUP := $(VENV)/.installed preprocess/data/.checked model_repository/.built
 
 install: $(SETUP) ## Set everything up, start nothing
 
-demo: $(SETUP) $(CLIP) ## Serve the detector, judge a clip (CLIP=...), leave out/report.html and out/verdict.json
+# Only the made clip is a target: make cannot name files with spaces.
+demo: $(SETUP) $(if $(filter-out out/demo.mp4,$(CLIP)),,out/demo.mp4) ## Serve the detector, judge a clip (CLIP=...), leave out/report.html and out/verdict.json
+	@test -e "$$CLIP" || { echo "there is no clip $$CLIP; give the path of a video: make demo CLIP=..." >&2; exit 1; }
 	@mkdir -p $(OUT)
-	$(BIN)/unmask detect $(CLIP) --report $(OUT)/report.html --report $(OUT)/verdict.json
+	$(BIN)/unmask detect "$$CLIP" --report $(OUT)/report.html --report $(OUT)/verdict.json
 	@echo "open $(OUT)/report.html; the same for programs: $(OUT)/verdict.json"
 
 serve: $(SETUP) ## Serve until Ctrl+C: gRPC on 8001, HTTP on 8000, metrics on 8002

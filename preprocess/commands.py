@@ -13,6 +13,25 @@ from preprocess.options import ExtractionOptions, Sampling, ShortClip
 
 
 @click.command()
+def setup() -> None:
+    """Install the face detectors; once, after pip install.
+
+    They are taken out of a wheel of mediapipe that pip downloads (35 MB), checked, and nothing else is kept of it. Nothing is
+    fetched at run time. Exit code 1 where pip cannot download it; where they are installed, nothing is done.
+    """
+    from preprocess.face_models import install
+
+    try:
+        written = install()
+    except FaceModelMissingError as error:
+        raise click.ClickException(str(error)) from error
+    for path in written:
+        click.echo(f"installed {path}", err=True)
+    if not written:
+        click.echo("the face detectors are installed already", err=True)
+
+
+@click.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder for what is written.")
 @click.option("--frames", default=60, show_default=True, help="Frames to look at in each video.")

@@ -1,4 +1,4 @@
-"""Set-up of the face detectors' weights: ``python -m preprocess.face_models``.
+"""Set-up of the face detectors' weights: ``unmask setup``, or ``python -m preprocess.face_models``.
 
 The BlazeFace models (Bazarevsky et al. 2019, "BlazeFace: Sub-millisecond Neural Face Detection on Mobile GPUs",
 Apache-2.0) are not in mediapipe 1.x, but in the wheel of mediapipe 0.10.21, from which they are taken, checked by
@@ -56,13 +56,13 @@ def load(model: FaceModel, directory: Path = DATA_DIR) -> bytes:
         content = path.read_bytes()
     except OSError as error:
         raise FaceModelMissingError(
-            f"the face detector {path} cannot be read ({error.strerror}); run `python -m preprocess.face_models`"
+            f"the face detector {path} cannot be read ({error.strerror}); run `unmask setup`"
         ) from error
     digest = hashlib.sha256(content).hexdigest()
     if digest != model.sha256:
         raise FaceModelMissingError(
             f"the face detector {path} has SHA-256 {digest}, expected {model.sha256}; "
-            "delete it and run `python -m preprocess.face_models`"
+            "delete it and run `unmask setup`"
         )
     return content
 
@@ -134,7 +134,7 @@ def _fetch_wheel(scratch: Path) -> Path:
     if done.returncode != 0 or len(wheels) != 1:
         raise FaceModelMissingError(
             f"pip could not download {WHEEL} (exit {done.returncode}): {done.stderr.strip()[-500:]}; "
-            "check the network and pip's index settings and run `python -m preprocess.face_models` again"
+            "check the network and pip's index settings and run `unmask setup` again"
         )
     return wheels[0]
 

@@ -14,13 +14,15 @@ full-range model sees it at 192x192, finds smaller faces and takes more than twi
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocess import face_models
 from preprocess.boxes import Box, iou
+
+if TYPE_CHECKING:
+    from preprocess.face_models import FaceModel
 
 DETECT_LONG_SIDE_PX = 640
 """Larger pictures are scaled down for the look at the whole; a face that this makes coarse is looked at closely anyway."""
@@ -55,6 +57,9 @@ class FaceFinder:
     """
 
     def __init__(self, *, min_confidence: float, max_faces: int) -> None:
+        # Here, because `python -m preprocess.face_models` must not find that module imported by its package.
+        from preprocess import face_models
+
         self._max_faces = max_faces
         self._detectors: list[Any] = []
         self._short = self._load(face_models.SHORT_RANGE, min_confidence)
@@ -73,13 +78,15 @@ class FaceFinder:
         while self._detectors:
             self._detectors.pop().close()
 
-    def _load(self, model: face_models.FaceModel, min_confidence: float) -> Any:
+    def _load(self, model: "FaceModel", min_confidence: float) -> Any:
         from mediapipe.tasks.python import BaseOptions
         from mediapipe.tasks.python.vision import FaceDetector, FaceDetectorOptions
 
+        from preprocess.face_models import weights
+
         detector = FaceDetector.create_from_options(
             FaceDetectorOptions(
-                base_options=BaseOptions(model_asset_buffer=face_models.weights()[model.file_name]),
+                base_options=BaseOptions(model_asset_buffer=weights()[model.file_name]),
                 min_detection_confidence=min_confidence,
             )
         )

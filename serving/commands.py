@@ -64,10 +64,6 @@ def serve(verbose: int, with_console: bool | None, console_host: str | None, con
     settings = ServingSettings.model_validate(options)
     server = EmbeddedTriton(settings)
     console: Console | None = None
-    if with_console is None:
-        with_console = find_spec("fastapi") is not None and find_spec("sqlalchemy") is not None
-        if not with_console:
-            click.echo("without the console, which is not installed: `pip install 'unmask[console]'`", err=True)
 
     def stop(number: int, _: FrameType | None) -> None:
         raise _Stop(signal.Signals(number).name)
@@ -79,6 +75,10 @@ def serve(verbose: int, with_console: bool | None, console_host: str | None, con
         click.echo(
             f"ready: profile {server.profile}, gRPC {server.grpc_url}, HTTP {server.http_url}, metrics {server.metrics_url}"
         )
+        if with_console is None:
+            with_console = find_spec("fastapi") is not None and find_spec("sqlalchemy") is not None
+            if not with_console:
+                click.echo("without the console, which is not installed: `pip install 'unmask[console]'`", err=True)
         if with_console:
             from console.commands import start_beside
 

@@ -1,7 +1,7 @@
 """What can go wrong between `unmask serve` and a ready server.
 
 ServingError
-├── TritonMissing        the wheel with the server's binary, or an engine, is not installed
+├── TritonMissing        a package that serving needs, the wheel with the server's binary, or an engine, is not installed
 ├── RepositoryError      the model repository is not there or is incomplete
 ├── ProfileUnavailable   the profile that was asked for cannot run on this machine
 ├── PortInUse            somebody else listens on the port

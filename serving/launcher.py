@@ -13,8 +13,6 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-import psutil
-
 from serving import backend_config, readiness
 from serving.backend_directory import lay_out
 from serving.errors import RepositoryError, StartFailed, StartTimeout, TritonMissing
@@ -72,6 +70,8 @@ class EmbeddedTriton:
         """Process ids of the guard, the server and the backends' workers."""
         if self._guard is None:
             return []
+        import psutil
+
         try:
             guard = psutil.Process(self._guard.pid)
             return [guard.pid, *(child.pid for child in guard.children(recursive=True))]

@@ -16,6 +16,7 @@ from unmask import __version__
 # mediapipe and torch alone would take seconds. `tests/unmask/test_cli.py` holds the lines equal.
 COMMANDS: dict[str, tuple[str, str]] = {
     "detect": ("unmask.detect:detect", "Say of videos, images or folders whether the faces in them are fake."),
+    "setup": ("preprocess.commands:setup", "Install the face detectors; once, after pip install."),
     "faces": ("preprocess.commands:faces", "Write the face crops, a contact sheet and a JSON of what preprocessing sees."),
     "serve": ("serving.commands:serve", "Start Triton, the API and the console, and keep them running."),
     "console": ("console.commands:console", "Serve the web API and the pages for a Triton that runs elsewhere."),
@@ -29,6 +30,31 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 
+EXTRAS: dict[str, str] = {
+    "serve": "serve,console",
+    "console": "console",
+    "keys": "console",
+    "export": "export",
+    "models": "export",
+    "train": "training",
+    "evaluate": "training",
+    "bench": "bench,serve",
+}
+"""Command -> the extras of this project that it needs beside the client."""
+OWN_PACKAGES = {module.split(":")[0].split(".")[0] for module, _ in COMMANDS.values()} | {"client", "common"}
+EXIT_SERVER = 3
+
+
+class ExtraMissing(click.ClickException):
+    """A command was called that needs an extra which is not installed."""
+
+    def __init__(self, command: str, package: str) -> None:
+        super().__init__(
+            f"`unmask {command}` needs {package}, which is not installed; install it with `pip install 'unmask[{EXTRAS[command]}]'`"
+        )
+        self.exit_code = EXIT_SERVER if command == "serve" else 1
+
+
 class LazyGroup(click.Group):
     """A click group that imports a command's module when the command is looked up."""
 
@@ -38,6 +64,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
+        ctx.meta["unmask.command"] = cmd_name
         module, attribute = COMMANDS[cmd_name][0].split(":")
         command = getattr(import_module(module), attribute)
         assert isinstance(command, click.Command)
@@ -49,6 +76,11 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
         except InvalidSettings as error:
             raise click.UsageError(str(error), ctx) from error
+        except ModuleNotFoundError as error:
+            command = ctx.meta.get("unmask.command", "")
+            if command not in EXTRAS or (error.name or "").split(".")[0] in OWN_PACKAGES:
+                raise
+            raise ExtraMissing(command, error.name or "a package") from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):

@@ -44,7 +44,7 @@ _ADVICE = {
     "clip_too_short": Advice("The video is shorter than that", "Ask for fewer frames."),
     "unreachable": _SERVER, "connection_lost": _SERVER, "overloaded": _SERVER, "deadline_exceeded": _SERVER, "server_failed": _SERVER,
     "detector_not_found": _MODEL, "invalid_frames": _OPTION, "invalid_option": _OPTION, "bad_option": _OPTION,
-    "face_model_missing": Advice("The face detector is not installed", "Whoever runs the console: `python -m preprocess.face_models`."),
+    "face_model_missing": Advice("The face detector is not installed", "Whoever runs the console: `unmask setup`."),
     "key_required": Advice("Please sign in", "This console asks for an API key."),
     "rate_limited": Advice("Too many requests", "Wait a minute and try again."),
     "queue_full": Advice("Too many files are waiting", "Try again in a few minutes."),

@@ -1,5 +1,7 @@
 """Set-up of the detectors' weights."""
 
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -7,6 +9,7 @@ import pytest
 
 from preprocess import face_models
 from preprocess.errors import FaceModelMissingError
+from tests.conftest import ROOT
 
 
 def test_set_up_is_complete_and_then_does_nothing() -> None:
@@ -16,7 +19,7 @@ def test_set_up_is_complete_and_then_does_nothing() -> None:
 
 
 def test_missing_and_damaged_weights_name_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(FaceModelMissingError, match=r"cannot be read .*run `python -m preprocess.face_models`"):
+    with pytest.raises(FaceModelMissingError, match=r"cannot be read .*run `unmask setup`"):
         face_models.load(face_models.SHORT_RANGE, tmp_path)
     (tmp_path / face_models.SHORT_RANGE.file_name).write_bytes(b"damaged")
     with pytest.raises(FaceModelMissingError, match=r"has SHA-256 .*delete it and run"):
@@ -39,3 +42,15 @@ def test_weights_come_out_of_the_wheel_whole_or_not_at_all(tmp_path: Path, monke
     with pytest.raises(FaceModelMissingError, match="it is not installed"):
         face_models.install(target)
     assert sorted(path.name for path in target.iterdir()) == [face_models.SHORT_RANGE.file_name]
+
+
+@pytest.mark.parametrize("command", [["preprocess.face_models"], ["unmask", "setup"]])
+def test_set_up_on_the_command_line(command: list[str]) -> None:
+    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_the_readme_names_the_step_that_a_client_needs() -> None:
+    assert "unmask setup" in (ROOT / "README.md").read_text()
