@@ -22,7 +22,9 @@ _HARMLESS = (
 _AROUND = (
     re.compile(r"^(?:ERROR: )?Failed to create instance: "),
     re.compile(r"^failed to load '[^']+' version \d+: [A-Z][\w ]*?: "),
-    re.compile(r"^Invalid argument: ensemble '[^']+' depends on .*? loading failed with error: version \d+ is at \w+ state: \w+: "),
+    re.compile(
+        r"^Invalid argument: ensemble '[^']+' depends on .*? loading failed with error: version \d+ is at \w+ state: \w+: "
+    ),
     re.compile(r"^BackendConfigError: "),
 )
 KEPT_LINES = 400
