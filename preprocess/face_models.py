@@ -61,8 +61,7 @@ def load(model: FaceModel, directory: Path = DATA_DIR) -> bytes:
     digest = hashlib.sha256(content).hexdigest()
     if digest != model.sha256:
         raise FaceModelMissingError(
-            f"the face detector {path} has SHA-256 {digest}, expected {model.sha256}; "
-            "delete it and run `unmask setup`"
+            f"the face detector {path} has SHA-256 {digest}, expected {model.sha256}; delete it and run `unmask setup`"
         )
     return content
 

@@ -8,12 +8,11 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
 
-from serving import backend_config, readiness
+from serving import backend_config, readiness, run_directory
 from serving.backend_directory import lay_out
 from serving.errors import RepositoryError, StartFailed, StartTimeout, TritonMissing
 from serving.guard import ADMIN_KEY_VARIABLE
@@ -44,6 +43,7 @@ class EmbeddedTriton:
         self._relay: LogRelay | None = None
         self._run_dir: Path | None = None
         self._hold: int | None = None
+        self._run_hold: int | None = None
 
     @property
     def grpc_url(self) -> str:
@@ -112,7 +112,9 @@ class EmbeddedTriton:
     def _launch(self, runtime: TritonRuntime) -> None:
         settings = self.settings
         shm_prefix = f"unmask_{os.getpid()}_{secrets.token_hex(3)}_"
-        self._run_dir = run_dir = Path(tempfile.mkdtemp(prefix="unmask-triton-"))
+        run_directory.sweep()
+        run_dir, self._run_hold = run_directory.make()
+        self._run_dir = run_dir
         backends = lay_out(run_dir / "backends", runtime)
         command = self._command(runtime, backends, shm_prefix)
         self._hold = hold_repository(settings.model_repository)
@@ -137,6 +139,7 @@ class EmbeddedTriton:
             env=self._environment(runtime),
             # Ctrl+C on the terminal is for the launcher alone: it drains the server in its own time.
             start_new_session=True,
+            pass_fds=(self._run_hold,),
         )
         assert self._guard.stdout is not None
         self._relay = LogRelay(self._guard.stdout)
@@ -240,6 +243,9 @@ class EmbeddedTriton:
         if self._run_dir is not None:
             # The guard removes it, unless the guard was killed.
             shutil.rmtree(self._run_dir, ignore_errors=True)
+        if self._run_hold is not None:
+            os.close(self._run_hold)
+            self._run_hold = None
 
     def __enter__(self) -> "EmbeddedTriton":
         return self.start()

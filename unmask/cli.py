@@ -52,7 +52,12 @@ class ExtraMissing(click.ClickException):
         super().__init__(
             f"`unmask {command}` needs {package}, which is not installed; install it with `pip install 'unmask[{EXTRAS[command]}]'`"
         )
-        self.exit_code = EXIT_SERVER if command == "serve" else 1
+
+
+class ServerMissing(ExtraMissing):
+    """The same of ``unmask serve``, whose failures have a code of their own."""
+
+    exit_code = EXIT_SERVER
 
 
 class LazyGroup(click.Group):
@@ -61,7 +66,7 @@ class LazyGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
         ctx.meta["unmask.command"] = cmd_name
@@ -80,7 +85,7 @@ class LazyGroup(click.Group):
             command = ctx.meta.get("unmask.command", "")
             if command not in EXTRAS or (error.name or "").split(".")[0] in OWN_PACKAGES:
                 raise
-            raise ExtraMissing(command, error.name or "a package") from error
+            raise (ServerMissing if command == "serve" else ExtraMissing)(command, error.name or "a package") from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
