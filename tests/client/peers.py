@@ -66,6 +66,10 @@ def answers(response: bytes) -> Behaviour:
     def behave(connection: socket.socket) -> None:
         connection.recv(65536)
         connection.sendall(response)
+        connection.shutdown(socket.SHUT_WR)
+        # To close with bytes unread would reset the connection, and the peer might lose the answer.
+        while connection.recv(65536):
+            pass
 
     return behave
 
