@@ -25,7 +25,8 @@ from typing import Literal
 KILL_AFTER_S = 5.0
 """How long a server may take to end after its requests had their time."""
 ADMIN_KEY_VARIABLE = "UNMASK_SERVING_ADMIN_KEY"
-WORKER_CHECK_S = 0.25
+WORKER_CHECK_S = 1.0
+"""Looking through the threads of Triton costs 10 ms."""
 RESTARTS = 3
 RESTARTS_WITHIN_S = 60.0
 """A server that loses workers more often than this is broken, and restarting would hide it."""
