@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-TICK_S = 0.1
-LIMIT_S = 0.6
+TICK_S = 0.02
+LIMIT_S = 0.68
 """Triton's worker signs every 0.3 s and Triton looks once a second: a stop of 0.7 s can make it miss the sign."""
 EXIT_CODE = 70
 """``EX_SOFTWARE`` of sysexits.h."""

@@ -154,9 +154,9 @@ def test_a_stop_answers_what_is_in_flight_and_refuses_what_is_new(repository: Pa
             except InferenceServerException as error:
                 answers.append(error)
 
-    thread = threading.Thread(target=ask, args=(160,))
+    thread = threading.Thread(target=ask, args=(100,))
     thread.start()
-    time.sleep(0.7)  # 160 frames take longer than a second in fp32
+    time.sleep(0.5)  # 100 frames take about a second in fp32
     stopper = threading.Thread(target=server.stop)
     stopper.start()
     while server.alive() and loaded_models_or_none(server).get("deepfake_detector") == "READY":
