@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common.errors import InvalidSettings
 from preprocess import Clip, Extraction, ExtractionOptions, Preprocessor, PreprocessSettings, SourceFacts, wire
 from preprocess.errors import (
     DecoderCrashedError,
@@ -285,7 +286,7 @@ def test_a_result_that_lies_about_its_arrays_is_refused(place: str, value: objec
 
 
 def test_unknown_settings_are_refused() -> None:
-    with pytest.raises(ValueError, match="max_file_byte"):
+    with pytest.raises(InvalidSettings, match="max_file_byte"):
         PreprocessSettings(max_file_byte=1)  # type: ignore[call-arg]
 
 
