@@ -4,8 +4,8 @@ Run as ``python -m serving.guard --shm-prefix P --drain-s N --http-url U --run-d
 the launcher holds its other end, and its closing (a stop, a crash, kill -9 alike) makes the guard stop the server: it drains
 it, then ends it. As a child subreaper (prctl(2)) it inherits the Python backend's workers when Triton
 is killed, ends them, and removes the shared-memory segments and the run directory. If the guard itself is killed, the kernel sends
-Triton SIGTERM (PR_SET_PDEATHSIG) and Triton cleans up after itself. A worker that dies makes the guard start the server anew:
-Triton itself would go on, call itself ready and fail every request.
+Triton SIGTERM (PR_SET_PDEATHSIG) and Triton cleans up after itself. A worker that dies makes the guard start the server anew
+(Triton itself would go on, call itself ready and fail every request), and so does a crash of Triton.
 
 Only the standard library: this process must start in milliseconds.
 """
@@ -30,6 +30,8 @@ WORKER_CHECK_S = 1.0
 RESTARTS = 3
 RESTARTS_WITHIN_S = 60.0
 """A server that loses workers more often than this is broken, and restarting would hide it."""
+CRASHES = frozenset({signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL})
+"""How a server ends that did not mean to. A lost worker brings Triton 2.51 itself down now and then, before its loss was noticed."""
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -99,7 +101,7 @@ def lost_worker(server_pid: int) -> bool:
 def run_once(
     command: list[str], stop_fds: list[int], *, drain_s: float, http_url: str
 ) -> tuple[Literal["stopped", "lost", "ended"], int]:
-    """Runs the server until a stop is asked for, a worker is lost, or it ends by itself; why, and its exit code."""
+    """Runs the server until a stop is asked for, it loses a worker or crashes, or it ends by itself; why, and its exit code."""
     server = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_die_with_guard)
     zombie_seen = False
     try:
@@ -107,7 +109,8 @@ def run_once(
         while True:
             readable, _, _ = select.select([*stop_fds, exit_fd], [], [], WORKER_CHECK_S)
             if exit_fd in readable:
-                return "ended", server.wait()
+                code = server.wait()
+                return ("lost" if -code in CRASHES else "ended"), code
             if readable:
                 _stop(server, drain_s=drain_s, http_url=http_url)
                 return "stopped", 0
@@ -126,8 +129,14 @@ def run_once(
 def _stop(server: "subprocess.Popen[bytes]", *, drain_s: float, http_url: str) -> None:
     from serving.readiness import drain  # urllib costs the start of every server 30 ms
 
-    # Once drained there is nothing that a slow end would save, and Triton's own takes two to three seconds.
-    if drain_s == 0 or drain(http_url, drain_s, os.environ.get(ADMIN_KEY_VARIABLE, "")):
+    key = os.environ.get(ADMIN_KEY_VARIABLE, "")
+
+    def lost() -> bool:
+        return lost_worker(server.pid)
+
+    # Once drained there is nothing that a slow end would save, and Triton's own takes two to three seconds. With a worker lost it would
+    # wait, to the end of its patience, for answers that nobody can give any more.
+    if drain_s == 0 or drain(http_url, drain_s, key, hopeless=lost) or lost():
         server.kill()
         return
     server.terminate()
@@ -141,7 +150,8 @@ def supervise(command: list[str], *, shm_prefix: str, drain_s: float, http_url: 
     """Runs the server, anew where it lost a worker, until it ends or the launcher does.
 
     Returns:
-        The server's exit code; 0 where it was stopped, 1 where it lost workers more often than ``RESTARTS`` within ``RESTARTS_WITHIN_S``.
+        The server's exit code; 0 where it was stopped. Where it lost workers or crashed more often than ``RESTARTS`` within
+        ``RESTARTS_WITHIN_S``: 1, or the signal of the last crash.
     """
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     stop_read, stop_write = os.pipe()
@@ -157,13 +167,19 @@ def supervise(command: list[str], *, shm_prefix: str, drain_s: float, http_url: 
                 return code
             losses = [moment for moment in losses if time.monotonic() - moment < RESTARTS_WITHIN_S] + [time.monotonic()]
             if len(losses) > RESTARTS:
-                sys.stderr.write(f"a worker was lost {len(losses)} times within {RESTARTS_WITHIN_S:g} s: giving up\n")
+                sys.stderr.write(
+                    f"{_what_happened(code)}, the {len(losses)}th time within {RESTARTS_WITHIN_S:g} s: giving up\n"
+                )
                 return code
-            sys.stderr.write("a worker of the Python backend was lost: starting Triton anew\n")
+            sys.stderr.write(f"{_what_happened(code)}: starting Triton anew\n")
             sys.stderr.flush()
     finally:
         remove_segments(shm_prefix)
         shutil.rmtree(run_dir, ignore_errors=True)
+
+
+def _what_happened(code: int) -> str:
+    return f"Triton crashed ({signal.Signals(-code).name})" if code < 0 else "a worker of the Python backend was lost"
 
 
 def main() -> None:
