@@ -108,6 +108,10 @@ class VideoReader:
         self.decoded_frames = 0
         """Frames that the decoder has given so far."""
         self._at = 0
+        self._rotation_deg: int | None = None
+        """That of the frame from which the orientation was read."""
+        self.orientation = AS_STORED
+        """That of the last wanted frame."""
         self._container, self._stream = self._open()
         try:
             self._read_facts()
@@ -167,7 +171,9 @@ class VideoReader:
         for frame in self._pictures(np.array(sorted(wanted), np.int64)):
             index = wanted.pop(frame.pts, None) if frame.pts is not None else None
             if index is not None:
-                self.orientation = _orientation(frame)
+                # A frame whose side data was asked for is in a reference cycle and lives until the garbage collector comes.
+                if frame.rotation != self._rotation_deg:
+                    self._rotation_deg, self.orientation = frame.rotation, _orientation(frame)
                 yield DecodedFrame(index, float(self.timestamps_s[index]), frame, self.orientation)
             if not wanted:
                 return
@@ -225,7 +231,6 @@ class VideoReader:
         context = self._stream.codec_context
         self.codec = context.name
         self._check_pixels(context.width, context.height)
-        self.orientation = AS_STORED
         self._stored = (context.width, context.height)
 
     @property

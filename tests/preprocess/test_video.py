@@ -1,5 +1,6 @@
 """Decoding: what is sampled is what decoding in order gives, whatever container and codec."""
 
+import gc
 import hashlib
 import io
 from collections.abc import Iterator
@@ -122,6 +123,24 @@ def test_a_mirrored_video_is_mirrored_back(clips: dict[str, Path], tmp_path: Pat
         expected, found = next(plain.frames([0])).to_rgb(), next(mirrored.frames([0])).to_rgb()
         assert mirrored.orientation == Orientation(0, mirrored=True)
     np.testing.assert_array_equal(found, expected[:, ::-1])
+
+
+@pytest.mark.parametrize("name", ["one_face.mp4", "sideways.mp4"])
+def test_pictures_are_freed_when_they_are_done_with(clips: dict[str, Path], name: str) -> None:
+    """Not when the garbage collector comes: of 720p frames there may be hundreds by then."""
+
+    def alive() -> int:
+        return sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = alive()
+        with reading(clips[name]) as reader:
+            count = sum(1 for _ in reader.frames(range(reader.frame_count)))
+            assert alive() - before <= 3 < count
+    finally:
+        gc.enable()
 
 
 def test_a_still_before_the_video_is_not_taken_for_it(clips: dict[str, Path], tmp_path: Path) -> None:
