@@ -1,5 +1,6 @@
 """Starts the embedded Triton, waits until it serves the profile that was asked for, drains and stops it."""
 
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -104,6 +105,7 @@ class EmbeddedTriton:
             readiness.check_profile(self.http_url, self.profile, self.admin_key)
             assert self._relay is not None
             self._relay.release()
+            self._tell_the_guard_that_it_is_ready()
         except BaseException:
             self.stop()
             raise
@@ -194,6 +196,13 @@ class EmbeddedTriton:
         environment[backend_config.STREAMS_VARIABLE] = str(settings.streams or "")
         environment[backend_config.THREADS_VARIABLE] = str(settings.threads or "")
         return environment
+
+    def _tell_the_guard_that_it_is_ready(self) -> None:
+        assert self._guard is not None
+        assert self._guard.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it ended just now, which the next request will show
+            self._guard.stdin.write("r")
+            self._guard.stdin.flush()
 
     def _wait_until_ready(self) -> None:
         assert self._guard is not None
