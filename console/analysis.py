@@ -14,6 +14,7 @@ from client.detector import default_frames
 from client.errors import InvalidFrames
 from client.report import Report, write_atomically
 from client.results import Result
+from console.heatmaps import write_crops
 from console.jobs import Job
 from preprocess import Extraction, ExtractionOptions, Preprocessor
 
@@ -67,6 +68,7 @@ def write_artefacts(folder: Path, verdict: Verdict, extraction: Extraction) -> N
             crops.mkdir(parents=True)
             for position, index in enumerate(clip.frame_indices):
                 (crops / f"{int(index)}.jpg").write_bytes(_jpeg(clip.frames[position]))
+        write_crops(folder, extraction)
         report = Report()
         report.add(Result(path=verdict.source.path, verdict=verdict), extraction)
         write_atomically(folder / "report.html", report.render())

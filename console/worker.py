@@ -21,6 +21,7 @@ from pathlib import Path
 from client import Detector
 from client.errors import ClientError, ConnectionLost, DeadlineExceeded, DetectorNotFound, Overloaded, ServerError, Unreachable
 from console import analysis
+from console.bell import Bells
 from console.database import Database
 from console.jobs import Job, JobQueue, Outcome
 from console.settings import ConsoleSettings
@@ -47,11 +48,14 @@ class Worker:
         self._settings = settings
         self._database = Database(settings.database)
         self._database.create()
+        bells = Bells(settings.bells_dir)
+        self._bell = bells.hang("worker")
         self._queue = JobQueue(
             self._database,
             lease_s=settings.lease_s,
             max_attempts=settings.max_attempts,
             result_ttl_s=settings.result_ttl_s,
+            bells=bells,
         )
         self._store = Store(
             self._database,
@@ -78,7 +82,8 @@ class Worker:
             while not self._stop.is_set():
                 job = self._queue.claim(self.id)
                 if job is None:
-                    self._stop.wait(self._settings.poll_s)
+                    # A ring that came since the look is still there.
+                    self._bell.wait(self._settings.poll_s)
                     continue
                 self._current = job
                 try:
@@ -94,6 +99,7 @@ class Worker:
             for detector in self._detectors.values():
                 detector.close()
             self._queue.release(self.id)
+            self._bell.close()
             self._database.close()
 
     def stop(self) -> None:
@@ -101,6 +107,7 @@ class Worker:
         if self._stop.is_set():
             return
         self._stop.set()
+        self._bell.ring()
         threading.Thread(target=self._give_up_late, daemon=True).start()
 
     def _give_up_late(self) -> None:

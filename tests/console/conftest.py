@@ -1,5 +1,6 @@
 """A Triton with detectors for every kind of verdict, and consoles in front of it."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,7 +12,7 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from client.model_info import ModelInfo
+from client.model_info import ModelInfo, explainer_name
 from console.settings import ConsoleSettings
 from console.supervisor import Console
 from serving import EmbeddedTriton
@@ -46,23 +47,30 @@ DETECTORS = {
 
 
 def add_detectors(repository: Path) -> None:
-    """Adds the trained ensembles to a copy of the repository: the untrained one's configuration with other facts."""
+    """Adds the trained ensembles to a copy of the repository: the untrained one's configuration with other facts. One of them has an
+    explainer, too."""
     for info in DETECTORS.values():
-        folder = repository / info.detector
-        shutil.copytree(repository / "deepfake_detector", folder)
-        for path in (folder / "config.pbtxt", *(folder / "configs").iterdir()):
-            config = text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())
-            config.name = info.detector
-            for name, value in info.to_parameters().items():
-                config.parameters[name].string_value = value
-            path.write_text(text_format.MessageToString(config))
+        _copy_ensemble(repository / "deepfake_detector", repository / info.detector, info.to_parameters())
+    explained = DETECTORS["FAKE"]
+    facts = {"explains": explained.detector, "weights_sha256": explained.weights_sha256}
+    _copy_ensemble(repository / "deepfake_explainer", repository / explainer_name(explained.detector), facts)
+
+
+def _copy_ensemble(source: Path, target: Path, parameters: dict[str, str]) -> None:
+    shutil.copytree(source, target)
+    for path in (target / "config.pbtxt", *(target / "configs").iterdir()):
+        config = text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())
+        config.name = target.name
+        for name, value in parameters.items():
+            config.parameters[name].string_value = value
+        path.write_text(text_format.MessageToString(config))
 
 
 @pytest.fixture(scope="session")
 def detectors_repository(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built repository with the trained detectors beside the untrained one."""
     path = tmp_path_factory.mktemp("console") / "repository"
-    shutil.copytree(repository, path, ignore=shutil.ignore_patterns(".built"))
+    shutil.copytree(repository, path, copy_function=os.link, ignore=shutil.ignore_patterns(".*"))
     add_detectors(path)
     return path
 
