@@ -113,7 +113,7 @@ def build_encoder(encoder: FrameEncoder, folder: Path, info: ModelInfo, recipe: 
                 f"the stored INT8 ranges are of another graph ({error.args[0]}); calibrate again with --calibrate-on"
             ) from error
     # Last: INT8 and FP16 are made without. The explainer asks the fp32 graph alone.
-    add_maps(folder / FILES["fp32"])
+    add_maps(folder / FILES["fp32"], image_size_px=info.image_size_px)
 
 
 def build_head(head: ClipHead, folder: Path, variant: Variant) -> None:

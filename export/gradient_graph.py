@@ -37,15 +37,15 @@ def map_side(image_size_px: int) -> int:
     return image_size_px
 
 
-def add_maps(path: Path) -> None:
+def add_maps(path: Path, *, image_size_px: int) -> None:
     """Makes the feature maps before the pooling an output of an encoder's graph, beside the features.
 
     What is pooled is computed anyway; a server that does not ask for them pays for one copy.
     """
-    model = onnx.load(path)
+    model, side = onnx.load(path), map_side(image_size_px)
     (pooling,) = [node for node in model.graph.node if node.op_type == "GlobalAveragePool"]
     model.graph.node.append(helper.make_node("Identity", [pooling.input[0]], [MAPS], name="maps"))
-    model.graph.output.append(helper.make_tensor_value_info(MAPS, TensorProto.FLOAT, ["T", FEATURES, None, None]))
+    model.graph.output.append(helper.make_tensor_value_info(MAPS, TensorProto.FLOAT, ["T", FEATURES, side, side]))
     onnx.save(model, path)
 
 
