@@ -4,21 +4,24 @@ Not with every verdict: the explainer computes in fp32, which takes as long as t
 For that the crops are kept as the detector saw them (``write_crops``), beside the JPEGs that people see.
 """
 
+import asyncio
 import secrets
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from starlette.concurrency import run_in_threadpool
 
 from client import Detector, Verdict
 from client.errors import ClientError, ExplainerNotFound
-from console.errors import ModelChanged, NoExplainer, NoHeatmaps, ServerDown
+from console.errors import ModelChanged, NoExplainer, NoHeatmaps, ServerDown, TooManyStreams
 from preprocess import Extraction
 
 _CROPS = "crops-{track}.npy"
 _MAPS = "heatmaps.npz"
+_MOST_WAITING = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,27 +52,39 @@ def write_crops(folder: Path, extraction: Extraction) -> None:
 
 
 class HeatMaps:
-    """Asks the explainer. Safe for threads; one clip is computed at a time, so that a crowd cannot starve the detector."""
+    """Asks the explainer, for one result at a time: a crowd must starve neither the detector nor the threads of other requests."""
 
     def __init__(self, triton_url: str) -> None:
         self._url = triton_url
-        self._lock = threading.Lock()
+        self._thread = ThreadPoolExecutor(1, "unmask-heatmaps")
+        self._waiting = 0
         self._detectors: dict[str, Detector] = {}
 
-    def of(self, folder: Path, verdict: Verdict) -> tuple[TrackMaps, ...]:
+    async def of(self, folder: Path, verdict: Verdict) -> tuple[TrackMaps, ...]:
         """The maps of a result whose files lie in ``folder``.
 
         Raises:
             NoHeatmaps: Nobody was scored, or the crops were not kept.
             NoExplainer, ModelChanged, ServerDown: They cannot be computed by this server, or not now.
+            TooManyStreams: So many wait for theirs already.
         """
-        if (found := _read(folder)) is not None:
+        if (found := await run_in_threadpool(_read, folder)) is not None:
             return found
-        with self._lock:
-            if (found := _read(folder)) is None:
-                found = self._compute(folder, verdict)
-                _write(folder, found)
-            return found
+        if self._waiting >= _MOST_WAITING:
+            raise TooManyStreams(
+                f"{_MOST_WAITING} requests wait for heat maps already, the limit; ask again in a moment", retry_after_s=5
+            )
+        self._waiting += 1
+        try:
+            return await asyncio.wrap_future(self._thread.submit(self._of, folder, verdict))
+        finally:
+            self._waiting -= 1
+
+    def _of(self, folder: Path, verdict: Verdict) -> tuple[TrackMaps, ...]:
+        if (found := _read(folder)) is None:  # else computed while this one waited
+            found = self._compute(folder, verdict)
+            _write(folder, found)
+        return found
 
     def _compute(self, folder: Path, verdict: Verdict) -> tuple[TrackMaps, ...]:
         scored = [track for track in verdict.tracks if track.frames]
@@ -102,6 +117,7 @@ class HeatMaps:
 
     def close(self) -> None:
         """Lets go of the connections."""
+        self._thread.shutdown(cancel_futures=True)
         for detector in self._detectors.values():
             detector.close()
 

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from client import Detector
@@ -24,6 +25,7 @@ from console import analysis
 from console.bell import Bells
 from console.database import Database
 from console.jobs import Job, JobQueue, Outcome
+from console.progress import Notes
 from console.settings import ConsoleSettings
 from console.store import Store
 from console.webhooks import Courier
@@ -35,7 +37,6 @@ _AWAY = (Unreachable, ConnectionLost, Overloaded, DetectorNotFound, DeadlineExce
 """The server may be starting again, and a detector that is being loaded is not found: worth waiting for."""
 _RETRY_S = (0.5, 1.0, 2.0, 5.0)
 _LOADING_S = 30.0
-_PROGRESS_EVERY_S = 0.2
 _HOUSEKEEPING_S = 1.0
 _PURGE_S = 30.0
 
@@ -63,6 +64,7 @@ class Worker:
             results_dir=settings.results_dir,
             max_queued=settings.max_queued,
         )
+        self._notes = Notes(self._queue)
         self._courier = Courier(self._database, settings)
         self._preprocessor = Preprocessor()
         self._detectors: dict[str, Detector] = {}
@@ -99,6 +101,7 @@ class Worker:
             for detector in self._detectors.values():
                 detector.close()
             self._queue.release(self.id)
+            self._notes.close()
             self._bell.close()
             self._database.close()
 
@@ -128,9 +131,9 @@ class Worker:
                 detector=self._detector(job.detector),
                 preprocessor=self._preprocessor,
                 picture_px=self._settings.picture_px,
-                progress=self._reporter(job),
+                progress=partial(self._notes.note, job),
             )
-            self._queue.progress(job, "verdict")
+            self._notes.note(job, "verdict")
             analysis.write_artefacts(folder, verdict, extraction)
             outcome = Outcome(
                 label=verdict.label,
@@ -187,18 +190,6 @@ class Worker:
         logger.log(level, "%s: %s; tried again in %g s", job.id, error, delay_s)
         self._queue.postpone(job, delay_s=delay_s)
         return True
-
-    def _reporter(self, job: Job) -> analysis.Progress:
-        last = ("decode", 0.0)
-
-        def report(stage: str, done: int, planned: int) -> None:
-            nonlocal last
-            now = time.monotonic()
-            if stage != last[0] or now - last[1] >= _PROGRESS_EVERY_S:
-                last = (stage, now)
-                self._queue.progress(job, stage, done, planned)
-
-        return report
 
     def _detector(self, name: str) -> Detector:
         if name not in self._detectors:

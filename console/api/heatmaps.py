@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
+from starlette.concurrency import run_in_threadpool
 
 from client import Verdict
 from client.model_info import explainer_name
@@ -29,9 +30,9 @@ _DIGITS = 7
     responses=problem_responses(401, 404, 409, 421, 422, 429, 503),
     summary="Where the detector looked, as numbers",
 )
-def heatmaps(request: Request, analysis_id: AnalysisId) -> HeatMapsDocument:
+async def heatmaps(request: Request, analysis_id: AnalysisId) -> HeatMapsDocument:
     """Computed when they are first asked for, which takes about as long as the analysis did, and kept with the result."""
-    verdict, maps = _maps(request, analysis_id)
+    verdict, maps = await _maps(request, analysis_id)
     tracks = []
     for item in maps:
         frames = next(track.frames for track in verdict.tracks if track.track_id == item.track_id)
@@ -65,10 +66,10 @@ def heatmaps(request: Request, analysis_id: AnalysisId) -> HeatMapsDocument:
     responses={**_PNG, **problem_responses(401, 404, 409, 421, 422, 429, 503)},
     summary="Where the detector looked, as a picture",
 )
-def picture(request: Request, analysis_id: AnalysisId, track_id: Number, frame_index: Number) -> Response:
+async def picture(request: Request, analysis_id: AnalysisId, track_id: Number, frame_index: Number) -> Response:
     """To lay over ``/crops/{track_id}/{frame_index}.jpg``: of its size, and clear where nothing raised the score. Colours are scaled by the
     largest value of the person's whole clip."""
-    verdict, maps = _maps(request, analysis_id)
+    verdict, maps = await _maps(request, analysis_id)
     for item in maps:
         frames = next(track.frames for track in verdict.tracks if track.track_id == item.track_id)
         for position, frame in enumerate(frames):
@@ -78,12 +79,12 @@ def picture(request: Request, analysis_id: AnalysisId, track_id: Number, frame_i
     raise NotFound(f"person {track_id} has no frame {frame_index} in this result; the verdict names the frames that there are")
 
 
-def _maps(request: Request, analysis_id: str) -> tuple[Verdict, tuple[TrackMaps, ...]]:
+async def _maps(request: Request, analysis_id: str) -> tuple[Verdict, tuple[TrackMaps, ...]]:
     services = services_of(request)
-    row = finished(services, analysis_id)
+    row = await run_in_threadpool(finished, services, analysis_id)
     assert row.verdict is not None
     verdict = Verdict.from_dict(json.loads(row.verdict))
-    return verdict, services.heatmaps.of(artefacts_dir(services, row), verdict)
+    return verdict, await services.heatmaps.of(artefacts_dir(services, row), verdict)
 
 
 def _rounded(values: Any) -> list[list[float]]:

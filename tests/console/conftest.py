@@ -5,7 +5,8 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -18,6 +19,11 @@ from console.supervisor import Console
 from serving import EmbeddedTriton
 from tests.clips import astronaut, make_clips
 from tests.conftest import free_port_settings
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+    from tests.console.pages import Watched
 
 # The seeded weights score every face about 0.86; where thresholds lie decides what that is called.
 _TRAINED = ModelInfo(
@@ -129,3 +135,42 @@ def uploaded(client: httpx.Client, path: Path, **options: Any) -> dict[str, Any]
         document = client.get(document["links"]["self"], params={"wait": 60}).json()
     assert isinstance(document, dict)
     return document
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator["Browser"]:
+    """One Chromium for all pages."""
+    pytest.importorskip("playwright", reason="playwright is not installed (extra `dev`)")
+    from playwright.sync_api import expect, sync_playwright
+
+    from tests.console.pages import CHROMIUM, PATIENCE_MS, SHOTS
+
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here (Debian: apt-get install chromium)")
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    expect.set_options(timeout=PATIENCE_MS)
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def watched(browser: "Browser", console: Console) -> Iterator["Watched"]:
+    """A fresh profile whose pages may ask nobody but the console."""
+    from tests.console.pages import PATIENCE_MS, Watched
+
+    context = browser.new_context(
+        base_url=console.url, viewport={"width": 1280, "height": 860}, color_scheme="light", accept_downloads=True
+    )
+    context.set_default_timeout(PATIENCE_MS)
+    found = Watched(context, urlsplit(console.url).netloc)
+    yield found
+    context.close()
+    assert found.foreign == []
+
+
+@pytest.fixture
+def page(watched: "Watched") -> "Page":
+    """One page of it."""
+    return watched.context.new_page()

@@ -20,7 +20,12 @@ def test_a_ring_is_heard_before_and_while_waiting(tmp_path: Path) -> None:
     assert not worker.wait(0), "one ring wakes once"
     assert not api.wait(0)
     heard = threading.Event()
-    waiter = threading.Thread(target=lambda: worker.wait(120) and heard.set())
+
+    def listen() -> None:
+        if worker.wait(120):
+            heard.set()
+
+    waiter = threading.Thread(target=listen)
     waiter.start()
     bells.ring("worker")
     waiter.join()
