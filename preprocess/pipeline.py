@@ -5,7 +5,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import BinaryIO
 
@@ -63,9 +62,8 @@ class FramePipeline:
         self._cuts = CutFinder()
         self._since_look_round = LOOK_ROUND_EVERY
         self.frames: list[SampledFrame] = []
-        self._pictures: dict[int, Future[bytes]] = {}
-        # In a thread of its own: encoding takes a fifth of what finding faces does, and neither needs the interpreter.
-        self._encoder = ThreadPoolExecutor(1, "unmask-picture") if options.picture_px is not None else None
+        self.pictures: dict[int, bytes] = {}
+        """JPEGs by frame index, where the options ask for them."""
 
     def add(self, index: int, timestamp_s: float, rgb: NDArray[np.uint8]) -> None:
         """Takes the next sampled frame, (H, W, 3) uint8 RGB, upright."""
@@ -91,22 +89,10 @@ class FramePipeline:
                 measures = measure(crop, face)
                 frame.sightings.append(Sighting(key, face, crop, measures, reason_to_drop(measures, self._settings)))
         self.frames.append(frame)
-        if self._encoder is not None and self._options.picture_px is not None:
-            waiting = [future for future in self._pictures.values() if not future.done()]
-            if len(waiting) >= self._settings.queued_frames:  # each holds a whole frame
-                with self._clock.stage("picture"):
-                    waiting[0].result()
-            self._pictures[index] = self._encoder.submit(encode_picture, rgb, self._options.picture_px)
-
-    def pictures(self) -> dict[int, bytes]:
-        """JPEGs by frame index; waits for those that are not done yet."""
-        with self._clock.stage("picture"):
-            return {index: future.result() for index, future in self._pictures.items()}
-
-    def close(self) -> None:
-        """Ends the thread that encodes pictures."""
-        if self._encoder is not None:
-            self._encoder.shutdown(cancel_futures=True)
+        if self._options.picture_px is not None:
+            # Here and not in a thread: on two processors that held up the decoder's threads for three times what it saved.
+            with self._clock.stage("picture"):
+                self.pictures[index] = encode_picture(rgb, self._options.picture_px)
 
 
 def run(
@@ -129,14 +115,10 @@ def run(
     with clock.stage("open"):
         container = identify(stream, name)
     pipeline = FramePipeline(finder, options, settings, clock)
-    try:
-        if container.kind == "image":
-            source, plan = _run_image(stream, container, name, settings, clock, pipeline)
-        else:
-            source, plan = _run_video(stream, container, name, options, settings, clock, pipeline, deadline, progress)
-        pictures = pipeline.pictures()
-    finally:
-        pipeline.close()
+    if container.kind == "image":
+        source, plan = _run_image(stream, container, name, settings, clock, pipeline)
+    else:
+        source, plan = _run_video(stream, container, name, options, settings, clock, pipeline, deadline, progress)
     with clock.stage("track"):
         repeats = {int(i): int(n) for i, n in zip(plan.indices, plan.repeats, strict=True) if n != 1}
         clips, dropped, notes = assemble(pipeline.frames, repeats, settings)
@@ -155,7 +137,7 @@ def run(
         dropped=dropped,
         notes=(*plan.notes, *notes),
         stage_s={**clock.seconds, "total": time.perf_counter() - began},
-        pictures=pictures,
+        pictures=pipeline.pictures,
     )
 
 

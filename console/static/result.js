@@ -94,7 +94,6 @@ function player(facts) {
     const scale = Math.min(area.width / facts.width, area.height / facts.height);
     const width = facts.width * scale, height = facts.height * scale;
     const left = area.left - outer.left + (area.width - width) / 2, top = area.top - outer.top + (area.height - height) / 2;
-    Object.assign(boxes.style, { left: `${left}px`, top: `${top}px`, width: `${width}px`, height: `${height}px` });
     return { left, top, scale };
   }
 
