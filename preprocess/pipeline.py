@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from preprocess.assembly import SampledFrame, Sighting, assemble
 from preprocess.clip import Dropped, Extraction, SourceFacts
-from preprocess.crops import crop_aligned, crop_square, encode_picture
+from preprocess.crops import crop_aligned, crop_square, encode_picture, shrink_picture
 from preprocess.deadline import Deadline
 from preprocess.errors import UndecodableError
 from preprocess.faces import FaceFinder
@@ -50,6 +50,10 @@ class StageClock:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
+_SHRUNK_FRAMES = 64
+"""Pictures that wait to be encoded, at most; 0.7 MB each at 640 px."""
+
+
 class FramePipeline:
     """Looks for faces in the sampled frames of one file, given in order of time."""
 
@@ -62,8 +66,8 @@ class FramePipeline:
         self._cuts = CutFinder()
         self._since_look_round = LOOK_ROUND_EVERY
         self.frames: list[SampledFrame] = []
-        self.pictures: dict[int, bytes] = {}
-        """JPEGs by frame index, where the options ask for them."""
+        self._pictures: dict[int, bytes] = {}
+        self._shrunk: dict[int, NDArray[np.uint8]] = {}
 
     def add(self, index: int, timestamp_s: float, rgb: NDArray[np.uint8]) -> None:
         """Takes the next sampled frame, (H, W, 3) uint8 RGB, upright."""
@@ -90,9 +94,22 @@ class FramePipeline:
                 frame.sightings.append(Sighting(key, face, crop, measures, reason_to_drop(measures, self._settings)))
         self.frames.append(frame)
         if self._options.picture_px is not None:
-            # Here and not in a thread: on two processors that held up the decoder's threads for three times what it saved.
+            # In a thread it held up the decoder's on two processors, for three times what it saved; when the decoder is done, it is
+            # cheap. What waits for that is bounded.
             with self._clock.stage("picture"):
-                self.pictures[index] = encode_picture(rgb, self._options.picture_px)
+                self._shrunk[index] = shrink_picture(rgb, self._options.picture_px)
+                if len(self._shrunk) >= _SHRUNK_FRAMES:
+                    self._encode()
+
+    def pictures(self) -> dict[int, bytes]:
+        """JPEGs by frame index, where the options ask for them."""
+        with self._clock.stage("picture"):
+            self._encode()
+        return self._pictures
+
+    def _encode(self) -> None:
+        self._pictures |= {index: encode_picture(rgb) for index, rgb in self._shrunk.items()}
+        self._shrunk.clear()
 
 
 def run(
@@ -119,6 +136,7 @@ def run(
         source, plan = _run_image(stream, container, name, settings, clock, pipeline)
     else:
         source, plan = _run_video(stream, container, name, options, settings, clock, pipeline, deadline, progress)
+    pictures = pipeline.pictures()
     with clock.stage("track"):
         repeats = {int(i): int(n) for i, n in zip(plan.indices, plan.repeats, strict=True) if n != 1}
         clips, dropped, notes = assemble(pipeline.frames, repeats, settings)
@@ -137,7 +155,7 @@ def run(
         dropped=dropped,
         notes=(*plan.notes, *notes),
         stage_s={**clock.seconds, "total": time.perf_counter() - began},
-        pictures=pipeline.pictures,
+        pictures=pictures,
     )
 
 
