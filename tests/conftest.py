@@ -15,11 +15,14 @@ ROOT = Path(__file__).resolve().parent.parent
 def repository() -> Path:
     """The checkout's model repository, built."""
     path = ROOT / "model_repository"
-    if not (path / "frame_encoder" / "1" / "model.onnx").exists():
+    if not ((path / "frame_encoder" / "1" / "model.onnx").exists() and (path / "deepfake_explainer" / "1").exists()):
         from export.default_detector import untrained_detector
+        from export.explainer import write_explainer
         from export.repository import write_detector
 
-        write_detector(*untrained_detector(), path)
+        detector = untrained_detector()
+        write_detector(*detector, path)
+        write_explainer(*detector, path)
     return path
 
 
