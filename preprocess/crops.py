@@ -64,7 +64,8 @@ def encode_picture(rgb: NDArray[np.uint8]) -> bytes:
 
 _ALIGNED = np.array([(0.345, 0.38), (0.655, 0.38), (0.5, 0.56), (0.5, 0.73)], np.float64)
 """Where right eye, left eye, nose tip and mouth centre stand in an aligned crop of margin 1.3, as shares of its side.
-BlazeFace gives the mouth as one point, so of the customary five points there are four."""
+BlazeFace gives the mouth as one point, so of the customary five points there are four; the corners of the mouth would take
+MediaPipe's face mesh, a third model, run on every face."""
 
 
 def crop_aligned(rgb: NDArray[np.uint8], points: NDArray[np.float32], *, size_px: int, margin: float) -> NDArray[np.uint8]:

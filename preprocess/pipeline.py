@@ -66,13 +66,20 @@ class FramePipeline:
         self._cuts = CutFinder()
         self._since_look_round = LOOK_ROUND_EVERY
         self.frames: list[SampledFrame] = []
+        self.sizes_px: list[tuple[int, int]] = []
+        """Width and height of the first frame and of each that differs from the one before."""
         self._pictures: dict[int, bytes] = {}
         self._shrunk: dict[int, NDArray[np.uint8]] = {}
 
     def add(self, index: int, timestamp_s: float, rgb: NDArray[np.uint8]) -> None:
         """Takes the next sampled frame, (H, W, 3) uint8 RGB, upright."""
         with self._clock.stage("track"):
-            cut = self._cuts.is_cut(rgb)
+            height, width = rgb.shape[:2]
+            resized = bool(self.sizes_px) and self.sizes_px[-1] != (width, height)
+            if resized or not self.sizes_px:
+                self.sizes_px.append((width, height))
+            # Boxes before and after are in different pixels and cannot be compared.
+            cut = self._cuts.is_cut(rgb) or resized
             if cut:
                 self._tracker.cut()
             expected = self._tracker.expected(timestamp_s)
@@ -142,6 +149,9 @@ def run(
         clips, dropped, notes = assemble(pipeline.frames, repeats, settings)
         seen = {frame.index for frame in pipeline.frames}
         lost = [int(index) for index in plan.indices if int(index) not in seen]
+    if len(pipeline.sizes_px) > 1:
+        sizes = ", ".join(f"{width}x{height}" for width, height in pipeline.sizes_px[:4])
+        notes = (*notes, f"the pictures change their size ({sizes}); boxes are in pixels of their own frame")
     times_s = {int(index): time_s for index, time_s in zip(plan.indices, plan.timestamps_s, strict=True)}
     if lost:
         notes = (*notes, f"{len(lost)} of {len(plan.indices)} sampled frames could not be decoded")
@@ -202,24 +212,29 @@ def _run_video(
     with reader:
         plan = plan_samples(reader.timestamps_s, options)
         ahead = _ReadAhead(reader, plan.indices, settings.queued_frames)
+        unreadable: UndecodableError | None = None
         try:
             while True:
                 with clock.stage("decode"):
                     frame = ahead.next()
                 if frame is None:
                     break
-                with clock.stage("convert"):
-                    rgb = frame.to_rgb()
+                try:
+                    with clock.stage("convert"):
+                        rgb = frame.to_rgb()
+                except UndecodableError as error:
+                    unreadable = error
+                    continue
                 pipeline.add(frame.index, frame.timestamp_s, rgb)
                 if progress is not None:
                     progress(len(pipeline.frames), len(plan.indices))
                 deadline.check()
         finally:
-            ahead.stop()
+            with clock.stage("decode"):
+                ahead.stop()
         if not pipeline.frames:
-            raise UndecodableError(
-                f"none of the {len(plan.indices)} sampled frames of {name} can be decoded; it may be damaged: copy it again"
-            )
+            why = "it may be damaged: copy it again" if unreadable is None else str(unreadable)
+            raise UndecodableError(f"none of the {len(plan.indices)} sampled frames of {name} can be decoded; {why}")
         width, height = reader.size_px
         source = SourceFacts(
             path=name,
@@ -228,7 +243,7 @@ def _run_video(
             codec=reader.codec,
             width_px=width,
             height_px=height,
-            rotation_deg=reader.turn_deg,
+            rotation_deg=reader.orientation.turn_deg,
             fps=reader.fps,
             frame_count=reader.frame_count,
             duration_s=reader.duration_s,
