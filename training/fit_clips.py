@@ -135,13 +135,12 @@ def fit_head(
     kept = {name: value.clone() for name, value in head.state_dict().items()}
     history.append({"epoch": 0, "val_auc": best})
     steps_a_epoch = math.ceil(len(train) / settings.batch)
+    total = settings.epochs * steps_a_epoch
     for epoch in range(settings.epochs):
         order, losses = rng.permutation(len(train)), []
         for number in range(steps_a_epoch):
             for group in optimizer.param_groups:
-                group["lr"] = settings.learning_rate * schedule(
-                    (epoch * steps_a_epoch + number) / (settings.epochs * steps_a_epoch), 0.1
-                )
+                group["lr"] = settings.learning_rate * schedule(epoch * steps_a_epoch + number, total, total // 10, 0.9)
             chosen = [train[int(i)] for i in order[number * settings.batch : (number + 1) * settings.batch]]
             logits = torch.stack([_augmented_logits(head, clip, spread, settings, rng) for clip in chosen])
             labels = torch.tensor([clip.label for clip in chosen])

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from training import checkpoints
-from training.batches import FrameBatch, FrameBatches, Phase, phase_of, plan
-from training.errors import TrainingError
+from training.batches import FrameBatch, FrameBatches, Phase, past, phase_of, plan
+from training.errors import CheckpointMismatchError, TrainingError
 from training.frame_model import FrameModel
 from training.losses import LossWeights, frame_loss
 from training.pairs import PairMaker, PairOptions
@@ -31,8 +31,10 @@ class FrameFitSettings:
     crop_margin: float = 1.3
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
-    warm_up: float = 0.04
-    """Share of the steps over which the learning rate rises."""
+    warm_up_steps: int = 100
+    """Steps over which the learning rate rises."""
+    cool_down: float = 0.3
+    """Share of the steps, at the end, over which the learning rate falls."""
     ema_decay: float = 0.998
     seed: int = 20261120
     swap_share: float = 0.4
@@ -129,7 +131,7 @@ class FrameFit:
             if self.step >= end:
                 break
             for group in optimizer.param_groups:
-                group["lr"] = settings.learning_rate * schedule(self.step / total, settings.warm_up)
+                group["lr"] = settings.learning_rate * schedule(self.step, total, settings.warm_up_steps, settings.cool_down)
             model.active_blocks = phase_of(settings.phases, self.step).blocks
             loss, parts = self._train_step(model, optimizer, batch)
             average.update(model, self.step)
@@ -187,13 +189,19 @@ class FrameFit:
     def _save(self, model: nn.Module, average: MovingAverage, optimizer: torch.optim.Optimizer) -> None:
         state = {
             "model": model.state_dict(), "average": average.state, "optimizer": optimizer.state_dict(),
-            "step": self.step, "history": self.history, "best": self.best,
+            "step": self.step, "phases": [asdict(phase) for phase in self.settings.phases], "history": self.history, "best": self.best,
         }  # fmt: skip
         checkpoints.save(self.checkpoint, state, settings=self.settings.as_dict())
         (self.folder / "frames_history.json").write_text(json.dumps(self.history))
 
     def _restore(self, model: nn.Module, average: MovingAverage, optimizer: torch.optim.Optimizer) -> None:
-        state = checkpoints.load(self.checkpoint, settings=self.settings.as_dict())
+        state = checkpoints.load(self.checkpoint, settings=self.settings.as_dict(), may_differ=("phases",))
+        there = tuple(Phase(**phase) for phase in state["phases"])
+        if past(there, state["step"]) != past(self.settings.phases, state["step"]):
+            raise CheckpointMismatchError(
+                f"{self.checkpoint} is at step {state['step']} of other phases: {there} there, {self.settings.phases} here; only what is "
+                "still to come may be changed: use its phases up to there, or another folder"
+            )
         model.load_state_dict(state["model"])
         average.state = state["average"]
         optimizer.load_state_dict(state["optimizer"])
@@ -201,11 +209,17 @@ class FrameFit:
         logger.info("resumed from %s at step %d", self.checkpoint, self.step)
 
 
-def schedule(share: float, warm_up: float) -> float:
-    """Factor of the learning rate after a share of the run: linear rise, then half a cosine down to a hundredth."""
-    if share < warm_up:
-        return max(share, 1e-4) / warm_up
-    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (share - warm_up) / (1 - warm_up)))
+def schedule(step: int, total: int, warm_up_steps: int, cool_down: float) -> float:
+    """Factor of the learning rate at a step (from 0): linear rise, level, half a cosine down to a hundredth.
+
+    Level in between, because a run on a machine that is lent for an unknown time is then extended or ended as time allows.
+    """
+    if step < warm_up_steps:
+        return (step + 1) / warm_up_steps
+    falls_from = total * (1 - cool_down)
+    if step < falls_from:
+        return 1.0
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (step - falls_from) / max(1.0, total - falls_from)))
 
 
 def averaged(average: MovingAverage) -> FrameModel:
