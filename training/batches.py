@@ -63,13 +63,14 @@ def phase_of(phases: Sequence[Phase], step: int) -> Phase:
 
 
 def past(phases: Sequence[Phase], step: int) -> list[Phase]:
-    """The phases up to a step, the last one as long as it has lasted."""
-    out = []
+    """The phases up to a step, the last one as far as it has come."""
+    out, left = [], step
     for phase in phases:
-        if step <= 0:
+        if left <= 0:
             break
-        out.append(replace(phase, steps=min(phase.steps, step)))
-        step -= phase.steps
+        come = phase.difficulty if left >= phase.steps else round(difficulty_of(phases, step), 6)
+        out.append(replace(phase, steps=min(phase.steps, left), difficulty=come))
+        left -= phase.steps
     return out
 
 

@@ -30,14 +30,14 @@ class FrameFitSettings:
     image_size_px: int = 112
     crop_margin: float = 1.3
     learning_rate: float = 1e-3
-    weight_decay: float = 0.05
+    weight_decay: float = 0.01
     warm_up_steps: int = 100
     """Steps over which the learning rate rises."""
     cool_down: float = 0.3
     """Share of the steps, at the end, over which the learning rate falls."""
-    ema_decay: float = 0.998
+    ema_decay: float = 0.99
     seed: int = 20261120
-    swap_share: float = 0.4
+    swap_share: float = 0.3
     severity: float = 1.0
     loss: LossWeights = field(default_factory=LossWeights)
     bf16: bool = True

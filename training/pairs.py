@@ -44,7 +44,7 @@ class PairOptions:
 
     image_size_px: int
     crop_margin: float
-    swap_share: float = 0.4
+    swap_share: float = 0.3
     severity: float = 1.0
     """Of the corruptions, in [0, 1]."""
     difficulty: float = 1.0
