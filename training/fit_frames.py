@@ -143,15 +143,7 @@ class FrameFit:
             if progress:
                 progress(self.step, total, smooth)
             if validate and (self.step % validate_every == 0 or self.step == total):
-                figures = validate(averaged(average))
-                self.history.append({"step": self.step, "time_s": time.time(), **{f"val_{k}": v for k, v in figures.items()}})
-                logger.info("step %d of %d: loss %.4f, validation %s", self.step, total, smooth, figures)
-                since_best = 0 if figures["auc"] > self.best else since_best + 1
-                if figures["auc"] > self.best:
-                    self.best = figures["auc"]
-                    checkpoints.save(
-                        self.folder / "frames_best.pt", {"model": average.state, "step": self.step}, settings=settings.as_dict()
-                    )
+                since_best = 0 if self._validated(validate, average, smooth) else since_best + 1
                 if patience and since_best >= patience:
                     logger.info(
                         "no better validation AUC than %.4f in %d looks: the run ends at step %d",
@@ -163,8 +155,26 @@ class FrameFit:
             if time.monotonic() - saved_at > save_every_s:
                 self._save(model, average, optimizer)
                 saved_at = time.monotonic()
+        if validate and self.step >= total and not any(h["step"] == self.step and "val_auc" in h for h in self.history):
+            # Resumed with phases that end where the run already is.
+            self._validated(validate, average, smooth)
         self._save(model, average, optimizer)
         return averaged(average)
+
+    def _validated(
+        self, validate: Callable[[FrameModel], dict[str, float]], average: MovingAverage, smooth_loss: float
+    ) -> bool:
+        """Validates the moving average and keeps it where it is better than all before."""
+        figures = validate(averaged(average))
+        self.history.append({"step": self.step, "time_s": time.time(), **{f"val_{k}": v for k, v in figures.items()}})
+        logger.info("step %d: loss %.4f, validation %s", self.step, smooth_loss, figures)
+        if figures["auc"] <= self.best:
+            return False
+        self.best = figures["auc"]
+        checkpoints.save(
+            self.folder / "frames_best.pt", {"model": average.state, "step": self.step}, settings=self.settings.as_dict()
+        )
+        return True
 
     def _train_step(
         self, model: FrameModel, optimizer: torch.optim.Optimizer, batch: FrameBatch

@@ -113,6 +113,22 @@ def test_what_is_still_to_come_may_be_changed_and_what_was_may_not(records: list
         FrameFit(settings=replace(SMALL, phases=(replace(first, pairs=3), then)), folder=tmp_path, workers=0).run(maker)
 
 
+def test_a_run_that_is_cut_short_is_validated_where_it_is(records: list[Record], tmp_path: Path) -> None:
+    maker = PairMaker(records)
+    FrameFit(settings=SMALL, folder=tmp_path, workers=0).run(maker, stop_at=4)
+    cut = replace(SMALL, phases=(replace(SMALL.phases[0], steps=4),))
+    looked = []
+
+    def validate(model: FrameModel) -> dict[str, float]:
+        looked.append(model)
+        return {"auc": 0.6}
+
+    for _ in range(2):
+        FrameFit(settings=cut, folder=tmp_path, workers=0).run(maker, validate=validate)
+    assert len(looked) == 1
+    assert checkpoints.load(tmp_path / "frames_best.pt")["step"] == 4
+
+
 def test_difficulty_rises_evenly_from_phase_to_phase() -> None:
     phases = tuple(
         Phase(steps=steps, window_px=32, pairs=2, difficulty=end) for steps, end in ((10, 0.0), (10, 0.5), (5, 0.5), (5, 1.0))
