@@ -28,6 +28,14 @@ def default_detector() -> tuple[FrameEncoder, nn.Module, ModelInfo, Path | None]
     return loaded.encoder, loaded.head, loaded.info, weights
 
 
+def detector_of(weights_sha256: str) -> tuple[FrameEncoder, nn.Module, ModelInfo] | None:
+    """The shipped detector or the seeded one, whichever has these weights (``ModelInfo.weights_sha256``); None: neither."""
+    for encoder, head, info in (default_detector()[:3], untrained_detector()):
+        if info.weights_sha256 == weights_sha256:
+            return encoder, head, info
+    return None
+
+
 def untrained_detector() -> tuple[FrameEncoder, SequenceHead, ModelInfo]:
     """Seeded weights in the served architecture, with metadata that calls them untrained."""
     with torch.random.fork_rng():
