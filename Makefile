@@ -56,7 +56,7 @@ preprocess/data/.checked: preprocess/face_models.py | $(VENV)/.installed
 	$(BIN)/python -m preprocess.face_models
 	@touch $@
 
-model_repository/.built: $(wildcard export/*.py) client/model_info.py | $(VENV)/.installed
+model_repository/.built: $(wildcard export/*.py weights/*) client/model_info.py | $(VENV)/.installed
 	$(BIN)/unmask export
 	@touch $@
 

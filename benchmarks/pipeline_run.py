@@ -98,7 +98,7 @@ def _reference(
     from benchmarks.reference_pipeline import ReferencePipeline, load_weights, network_score, save_weights
 
     weights = folder / "weights.pt"
-    same = save_weights(weights) == detector.model().info.weights_sha256
+    same = save_weights(weights, detector.model().info.weights_sha256)
     record.figures["same weights"] = same
     if not same:
         record.notes.append(

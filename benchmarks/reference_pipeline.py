@@ -113,15 +113,20 @@ def first_frames(video: Path, frames: int) -> list[NDArray[np.uint8]]:
     return pictures
 
 
-def save_weights(path: Path) -> str:
-    """Writes the default detector's weights as a checkpoint; returns their SHA-256 as the served metadata has it."""
+def save_weights(path: Path, served_sha256: str) -> bool:
+    """Writes a checkpoint: the served weights where they are the shipped or the seeded ones, else the shipped ones.
+
+    Returns:
+        Whether they are what is served.
+    """
     import torch
 
-    from export.default_detector import untrained_detector
+    from export.default_detector import default_detector, detector_of
 
-    encoder, head, info = untrained_detector()
+    found = detector_of(served_sha256)
+    encoder, head = (found or default_detector())[:2]
     torch.save({"encoder": encoder.state_dict(), "head": head.state_dict()}, path)
-    return info.weights_sha256
+    return found is not None
 
 
 def load_weights(path: Path) -> tuple[Any, Any]:
@@ -132,7 +137,7 @@ def load_weights(path: Path) -> tuple[Any, Any]:
     from export.resnext import ResNeXt50
 
     state = torch.load(path, weights_only=True)
-    encoder, head = FrameEncoder(ResNeXt50()), SequenceHead()
+    encoder, head = FrameEncoder(ResNeXt50()), SequenceHead(state["head"]["linear1.weight"].shape[1])
     encoder.load_state_dict(state["encoder"], strict=False)  # mean and std are constants, not weights
     head.load_state_dict(state["head"])
     return encoder.eval(), head.eval()

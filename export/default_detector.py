@@ -5,12 +5,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from client.model_info import ModelInfo
+from client.model_info import DEFAULT_DETECTOR, ModelInfo
 from export.contents import weights_sha256
 from export.detector import FrameEncoder, SequenceHead
 from export.facts import Flags
 from export.load import default_weights, load_detector
-from export.repository import DEFAULT_DETECTOR
 from export.resnext import ResNeXt50
 
 SEED = 20261120
@@ -27,6 +26,14 @@ def default_detector() -> tuple[FrameEncoder, nn.Module, ModelInfo, Path | None]
         return *untrained_detector(), None
     loaded = load_detector(weights, Flags(name=DEFAULT_DETECTOR))
     return loaded.encoder, loaded.head, loaded.info, weights
+
+
+def detector_of(weights_sha256: str) -> tuple[FrameEncoder, nn.Module, ModelInfo] | None:
+    """The shipped detector or the seeded one, whichever has these weights (``ModelInfo.weights_sha256``); None: neither."""
+    for encoder, head, info in (default_detector()[:3], untrained_detector()):
+        if info.weights_sha256 == weights_sha256:
+            return encoder, head, info
+    return None
 
 
 def untrained_detector() -> tuple[FrameEncoder, SequenceHead, ModelInfo]:

@@ -36,8 +36,8 @@ def crop_square(rgb: NDArray[np.uint8], box: Box, *, size_px: int, margin: float
     return np.asarray(cv2.resize(inside, (size_px, size_px), interpolation=method), np.uint8)
 
 
-def encode_picture(rgb: NDArray[np.uint8], longest_px: int) -> bytes:
-    """A JPEG for people of a (H, W, 3) uint8 RGB picture, scaled down to at most ``longest_px`` on its longer side."""
+def shrink_picture(rgb: NDArray[np.uint8], longest_px: int) -> NDArray[np.uint8]:
+    """A (H, W, 3) uint8 RGB picture scaled down to at most ``longest_px`` on its longer side; always a copy."""
     import cv2
 
     height, width = rgb.shape[:2]
@@ -48,7 +48,14 @@ def encode_picture(rgb: NDArray[np.uint8], longest_px: int) -> bytes:
         if step > 1:
             rgb = np.asarray(cv2.resize(rgb, (width // step, height // step), interpolation=cv2.INTER_AREA), np.uint8)
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        rgb = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+        return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+    return rgb.copy()
+
+
+def encode_picture(rgb: NDArray[np.uint8]) -> bytes:
+    """A JPEG for people of a (H, W, 3) uint8 RGB picture."""
+    import cv2
+
     encoded, jpeg = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])
     if not encoded:
         raise ValueError(f"a picture of shape {rgb.shape} could not be encoded as JPEG")

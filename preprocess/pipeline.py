@@ -5,7 +5,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import BinaryIO
 
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from preprocess.assembly import SampledFrame, Sighting, assemble
 from preprocess.clip import Dropped, Extraction, SourceFacts
-from preprocess.crops import crop_aligned, crop_square, encode_picture
+from preprocess.crops import crop_aligned, crop_square, encode_picture, shrink_picture
 from preprocess.deadline import Deadline
 from preprocess.errors import UndecodableError
 from preprocess.faces import FaceFinder
@@ -51,6 +50,10 @@ class StageClock:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
+_SHRUNK_FRAMES = 64
+"""Pictures that wait to be encoded, at most; 0.7 MB each at 640 px."""
+
+
 class FramePipeline:
     """Looks for faces in the sampled frames of one file, given in order of time."""
 
@@ -65,9 +68,8 @@ class FramePipeline:
         self.frames: list[SampledFrame] = []
         self.sizes_px: list[tuple[int, int]] = []
         """Width and height of the first frame and of each that differs from the one before."""
-        self._pictures: dict[int, Future[bytes]] = {}
-        # In a thread of its own: encoding takes a fifth of what finding faces does, and neither needs the interpreter.
-        self._encoder = ThreadPoolExecutor(1, "unmask-picture") if options.picture_px is not None else None
+        self._pictures: dict[int, bytes] = {}
+        self._shrunk: dict[int, NDArray[np.uint8]] = {}
 
     def add(self, index: int, timestamp_s: float, rgb: NDArray[np.uint8]) -> None:
         """Takes the next sampled frame, (H, W, 3) uint8 RGB, upright."""
@@ -98,22 +100,23 @@ class FramePipeline:
                 measures = measure(crop, face)
                 frame.sightings.append(Sighting(key, face, crop, measures, reason_to_drop(measures, self._settings)))
         self.frames.append(frame)
-        if self._encoder is not None and self._options.picture_px is not None:
-            waiting = [future for future in self._pictures.values() if not future.done()]
-            if len(waiting) >= self._settings.queued_frames:  # each holds a whole frame
-                with self._clock.stage("picture"):
-                    waiting[0].result()
-            self._pictures[index] = self._encoder.submit(encode_picture, rgb, self._options.picture_px)
+        if self._options.picture_px is not None:
+            # In a thread it held up the decoder's on two processors, for three times what it saved; when the decoder is done, it is
+            # cheap. What waits for that is bounded.
+            with self._clock.stage("picture"):
+                self._shrunk[index] = shrink_picture(rgb, self._options.picture_px)
+                if len(self._shrunk) >= _SHRUNK_FRAMES:
+                    self._encode()
 
     def pictures(self) -> dict[int, bytes]:
-        """JPEGs by frame index; waits for those that are not done yet."""
+        """JPEGs by frame index, where the options ask for them."""
         with self._clock.stage("picture"):
-            return {index: future.result() for index, future in self._pictures.items()}
+            self._encode()
+        return self._pictures
 
-    def close(self) -> None:
-        """Ends the thread that encodes pictures."""
-        if self._encoder is not None:
-            self._encoder.shutdown(cancel_futures=True)
+    def _encode(self) -> None:
+        self._pictures |= {index: encode_picture(rgb) for index, rgb in self._shrunk.items()}
+        self._shrunk.clear()
 
 
 def run(
@@ -136,14 +139,11 @@ def run(
     with clock.stage("open"):
         container = identify(stream, name)
     pipeline = FramePipeline(finder, options, settings, clock)
-    try:
-        if container.kind == "image":
-            source, plan = _run_image(stream, container, name, settings, clock, pipeline)
-        else:
-            source, plan = _run_video(stream, container, name, options, settings, clock, pipeline, deadline, progress)
-        pictures = pipeline.pictures()
-    finally:
-        pipeline.close()
+    if container.kind == "image":
+        source, plan = _run_image(stream, container, name, settings, clock, pipeline)
+    else:
+        source, plan = _run_video(stream, container, name, options, settings, clock, pipeline, deadline, progress)
+    pictures = pipeline.pictures()
     with clock.stage("track"):
         repeats = {int(i): int(n) for i, n in zip(plan.indices, plan.repeats, strict=True) if n != 1}
         clips, dropped, notes = assemble(pipeline.frames, repeats, settings)

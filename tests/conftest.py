@@ -12,14 +12,32 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="session")
-def repository() -> Path:
-    """The checkout's model repository, built."""
-    path = ROOT / "model_repository"
-    if not (path / "frame_encoder" / "1" / "model.onnx").exists():
-        from export.default_detector import untrained_detector
-        from export.repository import write_detector
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model repository with the seeded detector: its scores stay what they are when other weights ship."""
+    from export.default_detector import untrained_detector
+    from export.explainer import write_explainer
+    from export.repository import write_detector
 
-        write_detector(*untrained_detector(), path)
+    path = tmp_path_factory.mktemp("seeded") / "repository"
+    detector = untrained_detector()
+    write_detector(*detector, path)
+    write_explainer(*detector, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def shipped_repository() -> Path:
+    """The checkout's model repository, built of the weights that ship."""
+    from export.build import Int8Source
+    from export.default_detector import default_detector
+    from export.explainer import write_explainer
+    from export.repository import write_detector
+
+    path = ROOT / "model_repository"
+    if not (list(path.glob("frame_encoder/*/model.onnx")) and list(path.glob("deepfake_explainer/[0-9]*"))):
+        encoder, head, info, weights = default_detector()
+        write_detector(encoder, head, info, path, int8=Int8Source(checkpoint=weights))
+        write_explainer(encoder, head, info, path)
     return path
 
 

@@ -14,8 +14,6 @@ from training.pairs import CropPair, PairMaker, PairOptions
 VISIBLE_STEPS = 2.5
 """A fake that differs less than this from its real picture (mean of 255 steps inside the mask) counts for less: what cannot be
 seen must not be learned as a fake, or every poor picture becomes one."""
-EASY_SHARE = 0.7
-"""Share of the run over which pairs go from easy (undamaged pictures, strong differences) to what is asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +28,8 @@ class Phase:
     """Blocks of each of the encoder's four layers that learn, 0: all. The others are still their shortcuts and cost nothing."""
     windows: int = 1
     """Windows that each pair gives: making a pair costs a fifth of learning from it. A batch has 2 x pairs x windows pictures."""
+    difficulty: float = 1.0
+    """Of the pairs at the phase's end, see ``PairOptions``; it rises evenly from where the phase before ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,28 @@ def phase_of(phases: Sequence[Phase], step: int) -> Phase:
     return phases[-1]
 
 
+def past(phases: Sequence[Phase], step: int) -> list[Phase]:
+    """The phases up to a step, the last one as far as it has come."""
+    out, left = [], step
+    for phase in phases:
+        if left <= 0:
+            break
+        come = phase.difficulty if left >= phase.steps else round(difficulty_of(phases, step), 6)
+        out.append(replace(phase, steps=min(phase.steps, left), difficulty=come))
+        left -= phase.steps
+    return out
+
+
+def difficulty_of(phases: Sequence[Phase], step: int) -> float:
+    """Difficulty of the pairs of a step (from 0)."""
+    before = phases[0].difficulty
+    for phase in phases:
+        if step < phase.steps:
+            return before + (phase.difficulty - before) * step / phase.steps
+        step, before = step - phase.steps, phase.difficulty
+    return before
+
+
 class FrameBatches(Dataset[FrameBatch]):
     """Batch number ``step`` of a run."""
 
@@ -77,12 +99,7 @@ class FrameBatches(Dataset[FrameBatch]):
     def __getitem__(self, step: int) -> FrameBatch:
         phase = phase_of(self._phases, step)
         # Easy first: from scratch, a network that is shown only faint traces in poor pictures learns nothing for long.
-        ease = max(0.0, 1 - step / (EASY_SHARE * len(self)))
-        options = replace(
-            self._options,
-            severity=self._options.severity * (1 - ease),
-            strength=self._options.strength * (1 + 2 * ease),
-        )
+        options = replace(self._options, difficulty=difficulty_of(self._phases, step))
         pairs, windows = [], []
         for place in range(phase.pairs):
             rng = np.random.default_rng((self._seed, step, place))

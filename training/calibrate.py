@@ -20,13 +20,13 @@ class Calibration:
 
 def calibrate(
     margins: NDArray[np.float64], labels: NDArray[np.int64], *, genuine_margins: NDArray[np.float64] | None = None,
-    max_false_alarms: float = 0.02, max_misses: float = 0.1,
+    max_false_alarms: float = 0.05, max_certain_false_alarms: float = 0.02, max_misses: float = 0.1,
 ) -> Calibration:  # fmt: skip
     """Fits all four.
 
-    Temperature: least negative log-likelihood (Guo et al., ICML 2017). Threshold: where balanced accuracy is best.
-    Abstain band: from the score below which at most ``max_misses`` of the fakes lie up to the one above which at most
-    ``max_false_alarms`` of the genuine lie, the threshold included.
+    Temperature: least negative log-likelihood (Guo et al., ICML 2017). Threshold: where balanced accuracy is best among
+    those that at most ``max_false_alarms`` of the genuine reach. Abstain band: from the score below which at most ``max_misses``
+    of the fakes lie up to the one above which at most ``max_certain_false_alarms`` of the genuine lie, the threshold included.
 
     Args:
         margins: Logit of fake minus logit of real, (N,).
@@ -54,9 +54,14 @@ def calibrate(
     cuts = np.unique(margins)
     middles = np.concatenate([[cuts[0] - 1], (cuts[1:] + cuts[:-1]) / 2, [cuts[-1] + 1]])
     balanced = [(np.mean(margins[labels == 1] >= cut) + np.mean(margins[labels == 0] < cut)) / 2 for cut in middles]
-    threshold = float(middles[int(np.argmax(balanced))])
+    harmless = [
+        value if np.mean(genuine >= cut) <= max_false_alarms else -1.0 for cut, value in zip(middles, balanced, strict=True)
+    ]
+    # Where further genuine clips lie above every cut, the one above all of them is left.
+    above_all = float(genuine.max()) + 1
+    threshold = float(middles[int(np.argmax(harmless))]) if max(harmless) >= 0 else above_all
     low = min(threshold, float(np.quantile(margins[labels == 1], max_misses)))
-    high = max(threshold, float(np.quantile(genuine, 1 - max_false_alarms)))
+    high = max(threshold, float(np.quantile(genuine, 1 - max_certain_false_alarms)))
     a, b, c = (_score(value, temperature) for value in (low, threshold, high))
     return Calibration(temperature=temperature, abstain_low=a, threshold=b, abstain_high=c)
 

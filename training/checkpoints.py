@@ -1,6 +1,7 @@
 """Checkpoints that are whole or not there, and never replace a good one with a broken one."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,12 @@ def save(path: Path, state: dict[str, Any], *, settings: dict[str, Any]) -> None
         raise CheckpointWriteError(f"{path} cannot be written: {error}{kept}; free some room and resume") from error
 
 
-def load(path: Path, *, settings: dict[str, Any] | None = None) -> dict[str, Any]:
+def load(path: Path, *, settings: dict[str, Any] | None = None, may_differ: Sequence[str] = ()) -> dict[str, Any]:
     """Reads what ``save`` wrote; tensors and plain values only, no pickled code.
 
     Args:
         settings: What the run has now; a difference is refused, because the result would be neither run's.
+        may_differ: Names of settings that the caller compares itself.
 
     Raises:
         CheckpointError: Not there or damaged.
@@ -52,8 +54,11 @@ def load(path: Path, *, settings: dict[str, Any] | None = None) -> dict[str, Any
         raise CheckpointError(f"{path} cannot be read as a checkpoint: {error}; delete it to start anew") from error
     if layout != LAYOUT:
         raise CheckpointMismatchError(f"{path} has layout {layout}, this version reads {LAYOUT}; train anew")
-    if settings is not None and saved != settings:
-        names = sorted(name for name in {*saved, *settings} if saved.get(name) != settings.get(name))
+    differing = (
+        {name for name in {*saved, *settings} if saved.get(name) != settings.get(name)} if settings is not None else set()
+    )
+    if names := sorted(differing.difference(may_differ)):
+        assert settings is not None
         differences = ", ".join(f"{name} {saved.get(name)!r} there, {settings.get(name)!r} here" for name in names)
         raise CheckpointMismatchError(f"{path} belongs to another run: {differences}; use its settings, or another folder")
     return dict(state)

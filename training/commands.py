@@ -1,47 +1,16 @@
-"""``unmask train`` and ``unmask evaluate``."""
+"""``unmask train``."""
 
 import json
-import logging
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import click
 
-if TYPE_CHECKING:
-    from training.manifest import Item
+from training.command_line import DATA_HELP, FOLDER, Progress, fail, log_to_stderr, read_items
 
-EXIT_INPUT = 1
-EXIT_SERVER = 3
-
-_FOLDER = click.Path(file_okay=False, path_type=Path)
-_DATA_HELP = "KIND:PATH, KIND one of faceforensics, celeb_df, dfdc, table, folders, manifest. May be given several times."
-
-
-def _log(verbose: bool) -> None:
-    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-
-
-def _fail(command: str, error: Exception, code: int = EXIT_INPUT) -> None:
-    click.echo(f"unmask {command}: {error}", err=True)
-    sys.exit(code)
-
-
-def _items(data: Sequence[str]) -> "list[Item]":
-    from training.errors import ManifestError
-    from training.manifest import check_leaks, read_manifest
-    from training.readers import READERS
-
-    readers = {**READERS, "manifest": read_manifest}
-    items: list[Item] = []
-    for entry in data:
-        kind, _, path = entry.partition(":")
-        if kind not in readers or not path:
-            raise ManifestError(f"--data is {entry!r}; it must be KIND:PATH with KIND one of {', '.join(readers)}")
-        items += readers[kind](Path(path))
-    check_leaks(items)
-    return items
+DEFAULT_PHASES = ("500,112,16,1,1,0", "2500,112,16,1,1,0.6", "1000,112,16,1,0,1")
+"""What two CPU cores manage in two to three hours."""
 
 
 @click.group()
@@ -50,7 +19,7 @@ def train() -> None:
 
 
 @train.command()
-@click.option("--out", type=_FOLDER, required=True, help="Folder for the shards and manifest.jsonl.")
+@click.option("--out", type=FOLDER, required=True, help="Folder for the shards and manifest.jsonl.")
 @click.option(
     "--photographs",
     nargs=2,
@@ -58,17 +27,15 @@ def train() -> None:
     metavar="ZIP NPZ",
     help="Portraits and their mesh points.",
 )
-@click.option("--data", multiple=True, metavar="KIND:PATH", help=_DATA_HELP)
-@click.option("--root", type=_FOLDER, help="Folder that a table's paths are relative to [default: the table's own].")
+@click.option("--data", multiple=True, metavar="KIND:PATH", help=DATA_HELP)
+@click.option("--root", type=FOLDER, help="Folder that a table's paths are relative to [default: the table's own].")
 @click.option("--frames", default=24, show_default=True, type=click.IntRange(min=1), help="Frames kept of each video.")
 @click.option("-v", "--verbose", is_flag=True)
 def collect(
     out: Path, photographs: tuple[Path, Path] | None, data: tuple[str, ...], root: Path | None, frames: int, verbose: bool
 ) -> None:
     """Find the faces once and keep them, with their surroundings, as shards."""
-    _log(verbose)
-    from dataclasses import replace
-
+    log_to_stderr(verbose)
     from training import collect as collecting
     from training.errors import TrainingError
     from training.landmarks import default_mean_face
@@ -78,9 +45,7 @@ def collect(
     if not photographs and not data:
         raise click.UsageError("nothing to collect: give --photographs, --data or both")
     try:
-        items = _items(data)
-        if root:
-            items = [replace(item, path=str(root / Path(item.path).name)) for item in items]
+        items = read_items(data, root)
         if photographs:
             found = collecting.photographs(*photographs)
             write_shard(out / "photographs.npz", found.records)
@@ -91,21 +56,25 @@ def collect(
             write_manifest(out / "manifest.jsonl", items)
             click.echo(f"videos: {len(seen.records)} faces of {len(items)} files; left out: {dict(seen.skipped) or 'none'}")
     except TrainingError as error:
-        _fail("train collect", error)
+        fail("train collect", error)
 
 
 @train.command()
 @click.option(
     "--shards", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True, help="Folder of `collect`."
 )
-@click.option("--run", "folder", type=_FOLDER, required=True, help="Folder of the run; a run that is there is resumed.")
+@click.option("--run", "folder", type=FOLDER, required=True, help="Folder of the run; a run that is there is resumed.")
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Weights to write [default: RUN/deepfake_detector.safetensors].",
 )
 @click.option(
-    "--phase", "phases", multiple=True, metavar="STEPS,WINDOW,PAIRS,WINDOWS,BLOCKS", help="Phases of stage one, in order."
+    "--phase",
+    "phases",
+    multiple=True,
+    metavar="STEPS,WINDOW,PAIRS,WINDOWS,BLOCKS,DIFFICULTY",
+    help="Phases of stage one, in order.",
 )
 @click.option(
     "--init", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Weights (.safetensors) to fine-tune from."
@@ -155,7 +124,7 @@ def fit(
     patience: int, verbose: bool,
 ) -> None:  # fmt: skip
     """Fit the frame encoder, then the sequence head; calibrate; write weights and their facts."""
-    _log(verbose)
+    log_to_stderr(verbose)
     import torch
 
     from export.errors import ExportError
@@ -179,7 +148,7 @@ def fit(
     )
     try:
         records = read_shards(sorted(shards.glob("*.npz")))
-        with _progress("stage one") as progress:
+        with Progress("stage one") as progress:
             model = run.fit_frames_stage(
                 records, settings, folder, device=device, workers=workers, init=init,
                 validate_every=validate_every, patience=patience, progress=progress,
@@ -192,7 +161,7 @@ def fit(
             caveat="Trained on fakes made of real faces; measure it on your own data before you rely on it.",
         )  # fmt: skip
     except (TrainingError, ExportError) as error:
-        _fail("train fit", error)
+        fail("train fit", error)
         return
     click.echo(
         f"validation clip AUC {stage.val_auc:.4f}; temperature {info.temperature:.3f}, threshold {info.threshold}, "
@@ -204,18 +173,21 @@ def fit(
 def _phases(given: Sequence[str]) -> Any:
     from training.batches import Phase
 
-    default = ("600,64,10,2,1", "250,112,12,1,1", "250,112,12,1,0")
     phases = []
-    for text in given or default:
+    for text in given or DEFAULT_PHASES:
+        *counts, difficulty = text.split(",") if text.count(",") == 5 else [*text.split(","), "1"]
         try:
-            steps, window, pairs, windows, blocks = (int(part) for part in text.split(","))
+            steps, window, pairs, windows, blocks = (int(part) for part in counts)
+            end = float(difficulty)
         except ValueError:
             raise click.UsageError(
-                f"--phase is {text!r}; it must be five whole numbers STEPS,WINDOW,PAIRS,WINDOWS,BLOCKS such as {default[0]}"
+                f"--phase is {text!r}; it must be STEPS,WINDOW,PAIRS,WINDOWS,BLOCKS,DIFFICULTY such as {DEFAULT_PHASES[0]}"
             ) from None
-        if min(steps, window, pairs, windows, blocks + 1) < 1 or pairs * windows < 2 or window % 16:
-            raise click.UsageError(f"--phase is {text!r}; numbers from 1, at least two pairs a batch, WINDOW a multiple of 16")
-        phases.append(Phase(steps=steps, window_px=window, pairs=pairs, windows=windows, blocks=blocks))
+        if min(steps, window, pairs, windows, blocks + 1) < 1 or pairs * windows < 2 or window % 16 or not 0 <= end <= 1:
+            raise click.UsageError(
+                f"--phase is {text!r}; numbers from 1, at least two pairs a batch, WINDOW a multiple of 16, DIFFICULTY from 0 to 1"
+            )
+        phases.append(Phase(steps=steps, window_px=window, pairs=pairs, windows=windows, blocks=blocks, difficulty=end))
     return tuple(phases)
 
 
@@ -226,222 +198,3 @@ def _described(records: Sequence[Any]) -> str:
     return "self-blended and swapped fakes made of " + ", ".join(
         f"{number} pictures of {name}" for name, number in sorted(count.items())
     )
-
-
-class _progress:  # noqa: N801
-    """A bar on stderr where that is a terminal."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._bar: Any = None
-        self._task: Any = None
-
-    def __enter__(self) -> Any:
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import Progress
-
-            self._bar = Progress(console=Console(stderr=True))
-            self._bar.start()
-        return self._bar and self._step
-
-    def _step(self, done: int, total: int, loss: float = float("nan")) -> None:
-        text = self._name if loss != loss else f"{self._name}, loss {loss:.3f}"
-        if self._task is None:
-            self._task = self._bar.add_task(text, total=total)
-        self._bar.update(self._task, completed=done, description=text)
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-
-@click.group()
-def evaluate() -> None:
-    """Measure a detector: as it is served, and on fakes made of held-back faces."""
-
-
-@evaluate.command()
-@click.option("--data", multiple=True, required=True, metavar="KIND:PATH", help=_DATA_HELP)
-@click.option("--root", type=_FOLDER, help="Folder that a table's paths are relative to [default: the table's own].")
-@click.option("--split", default="test", show_default=True, type=click.Choice(["train", "val", "test", "all"]))
-@click.option("--out", type=_FOLDER, required=True, help="Folder for evaluation.html and evaluation.json.")
-@click.option(
-    "--frames",
-    multiple=True,
-    type=click.IntRange(min=1),
-    default=(32,),
-    show_default=True,
-    help="Several give the table of accuracy against frames.",
-)
-@click.option(
-    "--variant",
-    "variants",
-    multiple=True,
-    default=("original",),
-    show_default=True,
-    help="original, crf23, crf32, crf40, half, quarter.",
-)
-@click.option("--url", envvar="UNMASK_URL", help="Server; without it one is started for each --profile. [env: UNMASK_URL]")
-@click.option(
-    "--profile",
-    "profiles",
-    multiple=True,
-    type=click.Choice(["cpu", "gpu", "reference"]),
-    default=("reference",),
-    show_default=True,
-    help="Several are set side by side.",
-)
-@click.option("--repository", type=_FOLDER, help="Model repository to serve [default: the checkout's].")
-@click.option("-v", "--verbose", is_flag=True)
-def files(
-    data: tuple[str, ...], root: Path | None, split: str, out: Path, frames: tuple[int, ...], variants: tuple[str, ...], url: str | None,
-    profiles: tuple[Literal["cpu", "gpu", "reference"], ...], repository: Path | None, verbose: bool,
-) -> None:  # fmt: skip
-    """Files through the served path: file, faces, Triton, verdict."""
-    _log(verbose)
-    from dataclasses import replace
-
-    from client import ClientError, Detector
-    from serving import EmbeddedTriton, ServingError, ServingSettings
-    from training import served
-    from training.errors import TrainingError
-
-    try:
-        items = [item for item in _items(data) if split in ("all", item.split)]
-        if root:
-            items = [replace(item, path=str(root / Path(item.path).name)) for item in items]
-        outcomes = {}
-        for profile in ("as served",) if url else profiles:
-            with _progress(profile) as progress:
-                if url:
-                    outcomes[profile] = served.evaluate_served(
-                        Detector(url), items, variants=variants, frames=frames, progress=progress
-                    )
-                else:
-                    given = {"model_repository": repository} if repository else {}
-                    settings = ServingSettings(profile=profile, grpc_port=0, http_port=0, metrics_port=0, **given)  # type: ignore[arg-type]
-                    with EmbeddedTriton(settings) as server:
-                        outcomes[profile] = served.evaluate_served(
-                            Detector(server.grpc_url), items, variants=variants, frames=frames, progress=progress
-                        )
-        page = served.write_report(out, outcomes)
-    except TrainingError as error:
-        _fail("evaluate files", error)
-        return
-    except (ClientError, ServingError) as error:
-        _fail("evaluate files", error, EXIT_SERVER)
-        return
-    for name, outcome in outcomes.items():
-        click.echo(f"{name}: {served.summary(outcome)}")
-    click.echo(str(page))
-
-
-@evaluate.command()
-@click.option(
-    "--shards",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    required=True,
-    help="Folder of `unmask train collect`.",
-)
-@click.option(
-    "--weights", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="[default: the checkout's weights/]."
-)
-@click.option(
-    "--classifier",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="frames_best.pt of the run: compares the sequence head with the mean of frame scores.",
-)
-@click.option("--split", default="test", show_default=True, type=click.Choice(["train", "val", "test"]))
-@click.option("--out", type=_FOLDER, required=True, help="Folder for evaluation.html and evaluation.json.")
-@click.option("--pairs", default=60, show_default=True, type=click.IntRange(min=4), help="Pairs of clips of each kind.")
-@click.option(
-    "--length",
-    "lengths",
-    multiple=True,
-    type=click.IntRange(min=1),
-    default=(10, 20, 40, 60, 80, 100),
-    show_default=True,
-    help="Rows of the table of accuracy against frames.",
-)
-@click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
-@click.option("-v", "--verbose", is_flag=True)
-def made(
-    shards: Path,
-    weights: Path | None,
-    classifier: Path | None,
-    split: str,
-    out: Path,
-    pairs: int,
-    lengths: tuple[int, ...],
-    device: str,
-    verbose: bool,
-) -> None:
-    """Fakes made of held-back faces, by kind; quality; length. In PyTorch, without a server."""
-    _log(verbose)
-    from export.errors import ExportError
-    from export.load import default_weights, load_detector
-    from training.errors import TrainingError
-    from training.examine import Examinee, examination
-    from training.frame_model import without_idle_blocks
-    from training.shards import read_shards
-
-    try:
-        chosen = weights or default_weights()
-        if chosen is None:
-            raise click.UsageError("there are no weights in weights/; name some with --weights")
-        loaded = load_detector(chosen)
-        records = [record for record in read_shards(sorted(shards.glob("*.npz"))) if record.split == split]
-        page = examination(
-            Examinee(without_idle_blocks(loaded.encoder), loaded.head, loaded.info, device),
-            records,
-            out,
-            pairs=pairs,
-            lengths=lengths,
-            classifier=classifier,
-        )
-    except (TrainingError, ExportError) as error:
-        _fail("evaluate made", error)
-        return
-    click.echo(str(page))
-
-
-@evaluate.command("make-clips")
-@click.option(
-    "--shards",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    required=True,
-    help="Folder of `unmask train collect`.",
-)
-@click.option("--split", default="test", show_default=True, type=click.Choice(["train", "val", "test"]))
-@click.option("--out", type=_FOLDER, required=True, help="Folder for the clips and clips.csv.")
-@click.option(
-    "--kind",
-    "kinds",
-    multiple=True,
-    default=("self_blend", "swap"),
-    show_default=True,
-    type=click.Choice(["self_blend", "swap", "jitter", "flicker", "frozen"]),
-)
-@click.option("--pairs", default=40, show_default=True, type=click.IntRange(min=1), help="In all; kinds in turn.")
-@click.option("--frames", default=32, show_default=True, type=click.IntRange(min=2))
-@click.option(
-    "--severity", default=0.3, show_default=True, type=click.FloatRange(0, 1), help="How strongly clips are degraded."
-)
-@click.option("--seed", default=99, show_default=True)
-def make_clips(
-    shards: Path, split: str, out: Path, kinds: tuple[Any, ...], pairs: int, frames: int, severity: float, seed: int
-) -> None:
-    """Write genuine clips and fakes made of them as video files, for `unmask evaluate files --data table:OUT/clips.csv`."""
-    from training.clips import ClipMaker
-    from training.errors import TrainingError
-    from training.shards import read_shards
-    from training.video_files import write_made_clips
-
-    try:
-        records = [record for record in read_shards(sorted(shards.glob("*.npz"))) if record.split == split]
-        table = write_made_clips(ClipMaker(records), kinds, out, pairs=pairs, frames=frames, severity=severity, seed=seed)
-    except TrainingError as error:
-        _fail("evaluate make-clips", error)
-        return
-    click.echo(str(table))

@@ -78,7 +78,7 @@ def draw(rng: np.random.Generator, *, severity: float, min_scale: float) -> Corr
         severity: In [0, 1]: how likely and how strong.
         min_scale: Smallest ``scale``, so that the face keeps its least size.
     """
-    happens = rng.random(6) < np.array([0.55, 0.75, 0.25, 0.2, 0.4, 0.2]) * (0.4 + 0.6 * severity)
+    happens = rng.random(6) < np.array([0.55, 0.75, 0.25, 0.2, 0.4, 0.2]) * min(0.4 + 0.6 * severity, 4 * severity)
     kinds: tuple[Codec, ...] = ("jpeg", "jpeg", "jpeg", "h264", "h264", "h264", "mpeg1", "mpeg4")
     return Corruption(
         scale=float(np.exp(rng.uniform(np.log(min(1.0, min_scale)), 0))) if happens[0] else 1.0,

@@ -135,15 +135,15 @@ def fit_head(
     kept = {name: value.clone() for name, value in head.state_dict().items()}
     history.append({"epoch": 0, "val_auc": best})
     steps_a_epoch = math.ceil(len(train) / settings.batch)
+    total = settings.epochs * steps_a_epoch
     for epoch in range(settings.epochs):
         order, losses = rng.permutation(len(train)), []
         for number in range(steps_a_epoch):
             for group in optimizer.param_groups:
-                group["lr"] = settings.learning_rate * schedule(
-                    (epoch * steps_a_epoch + number) / (settings.epochs * steps_a_epoch), 0.1
-                )
+                group["lr"] = settings.learning_rate * schedule(epoch * steps_a_epoch + number, total, total // 10, 0.9)
             chosen = [train[int(i)] for i in order[number * settings.batch : (number + 1) * settings.batch]]
-            logits = torch.stack([_augmented_logits(head, clip, spread, settings, rng) for clip in chosen])
+            features = _augmented(chosen, spread, settings, rng)
+            logits = head.linear1(head.lstm(features)[0]).mean(1)
             labels = torch.tensor([clip.label for clip in chosen])
             loss = nn.functional.cross_entropy(logits, labels, label_smoothing=settings.smoothing)
             optimizer.zero_grad(set_to_none=True)
@@ -160,18 +160,17 @@ def fit_head(
     return head.eval(), history
 
 
-def _augmented_logits(
-    head: SequenceHead, clip: FeatureClip, spread: Tensor, settings: ClipFitSettings, rng: np.random.Generator
-) -> Tensor:
-    """A clip's logits on a random part of it."""
-    length = len(clip.features)
-    count = int(rng.integers(min(6, length), length + 1))
-    start = int(rng.integers(0, length - count + 1))
-    features = torch.from_numpy(clip.features[start : start + count])
-    noise = torch.from_numpy(rng.normal(0, settings.feature_noise, features.shape[1]).astype(np.float32))
-    # The same noise in every frame: a clip's own look varies, its changes stay.
-    logits: Tensor = head(features + noise * spread).mean(0)
-    return logits
+def _augmented(clips: Sequence[FeatureClip], spread: Tensor, settings: ClipFitSettings, rng: np.random.Generator) -> Tensor:
+    """A random part of each clip, as long for all, (N, T, 2048)."""
+    shortest = min(len(clip.features) for clip in clips)
+    count = int(rng.integers(min(6, shortest), shortest + 1))
+    parts = []
+    for clip in clips:
+        start = int(rng.integers(0, len(clip.features) - count + 1))
+        # The same noise in every frame: a clip's own look varies, its changes stay.
+        noise = rng.normal(0, settings.feature_noise, clip.features.shape[1]).astype(np.float32)
+        parts.append(torch.from_numpy(clip.features[start : start + count]) + torch.from_numpy(noise) * spread)
+    return torch.stack(parts)
 
 
 @torch.no_grad()

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from training import checkpoints
-from training.batches import FrameBatch, FrameBatches, Phase, phase_of, plan
-from training.errors import TrainingError
+from training.batches import FrameBatch, FrameBatches, Phase, past, phase_of, plan
+from training.errors import CheckpointMismatchError, TrainingError
 from training.frame_model import FrameModel
 from training.losses import LossWeights, frame_loss
 from training.pairs import PairMaker, PairOptions
@@ -30,12 +30,14 @@ class FrameFitSettings:
     image_size_px: int = 112
     crop_margin: float = 1.3
     learning_rate: float = 1e-3
-    weight_decay: float = 0.05
-    warm_up: float = 0.04
-    """Share of the steps over which the learning rate rises."""
-    ema_decay: float = 0.998
+    weight_decay: float = 0.01
+    warm_up_steps: int = 100
+    """Steps over which the learning rate rises."""
+    cool_down: float = 0.3
+    """Share of the steps, at the end, over which the learning rate falls."""
+    ema_decay: float = 0.99
     seed: int = 20261120
-    swap_share: float = 0.4
+    swap_share: float = 0.3
     severity: float = 1.0
     loss: LossWeights = field(default_factory=LossWeights)
     bf16: bool = True
@@ -129,7 +131,7 @@ class FrameFit:
             if self.step >= end:
                 break
             for group in optimizer.param_groups:
-                group["lr"] = settings.learning_rate * schedule(self.step / total, settings.warm_up)
+                group["lr"] = settings.learning_rate * schedule(self.step, total, settings.warm_up_steps, settings.cool_down)
             model.active_blocks = phase_of(settings.phases, self.step).blocks
             loss, parts = self._train_step(model, optimizer, batch)
             average.update(model, self.step)
@@ -141,15 +143,7 @@ class FrameFit:
             if progress:
                 progress(self.step, total, smooth)
             if validate and (self.step % validate_every == 0 or self.step == total):
-                figures = validate(averaged(average))
-                self.history.append({"step": self.step, "time_s": time.time(), **{f"val_{k}": v for k, v in figures.items()}})
-                logger.info("step %d of %d: loss %.4f, validation %s", self.step, total, smooth, figures)
-                since_best = 0 if figures["auc"] > self.best else since_best + 1
-                if figures["auc"] > self.best:
-                    self.best = figures["auc"]
-                    checkpoints.save(
-                        self.folder / "frames_best.pt", {"model": average.state, "step": self.step}, settings=settings.as_dict()
-                    )
+                since_best = 0 if self._validated(validate, average, smooth) else since_best + 1
                 if patience and since_best >= patience:
                     logger.info(
                         "no better validation AUC than %.4f in %d looks: the run ends at step %d",
@@ -161,8 +155,26 @@ class FrameFit:
             if time.monotonic() - saved_at > save_every_s:
                 self._save(model, average, optimizer)
                 saved_at = time.monotonic()
+        if validate and self.step >= total and not any(h["step"] == self.step and "val_auc" in h for h in self.history):
+            # Resumed with phases that end where the run already is.
+            self._validated(validate, average, smooth)
         self._save(model, average, optimizer)
         return averaged(average)
+
+    def _validated(
+        self, validate: Callable[[FrameModel], dict[str, float]], average: MovingAverage, smooth_loss: float
+    ) -> bool:
+        """Validates the moving average and keeps it where it is better than all before."""
+        figures = validate(averaged(average))
+        self.history.append({"step": self.step, "time_s": time.time(), **{f"val_{k}": v for k, v in figures.items()}})
+        logger.info("step %d: loss %.4f, validation %s", self.step, smooth_loss, figures)
+        if figures["auc"] <= self.best:
+            return False
+        self.best = figures["auc"]
+        checkpoints.save(
+            self.folder / "frames_best.pt", {"model": average.state, "step": self.step}, settings=self.settings.as_dict()
+        )
+        return True
 
     def _train_step(
         self, model: FrameModel, optimizer: torch.optim.Optimizer, batch: FrameBatch
@@ -187,13 +199,19 @@ class FrameFit:
     def _save(self, model: nn.Module, average: MovingAverage, optimizer: torch.optim.Optimizer) -> None:
         state = {
             "model": model.state_dict(), "average": average.state, "optimizer": optimizer.state_dict(),
-            "step": self.step, "history": self.history, "best": self.best,
+            "step": self.step, "phases": [asdict(phase) for phase in self.settings.phases], "history": self.history, "best": self.best,
         }  # fmt: skip
         checkpoints.save(self.checkpoint, state, settings=self.settings.as_dict())
         (self.folder / "frames_history.json").write_text(json.dumps(self.history))
 
     def _restore(self, model: nn.Module, average: MovingAverage, optimizer: torch.optim.Optimizer) -> None:
-        state = checkpoints.load(self.checkpoint, settings=self.settings.as_dict())
+        state = checkpoints.load(self.checkpoint, settings=self.settings.as_dict(), may_differ=("phases",))
+        there = tuple(Phase(**phase) for phase in state["phases"])
+        if past(there, state["step"]) != past(self.settings.phases, state["step"]):
+            raise CheckpointMismatchError(
+                f"{self.checkpoint} is at step {state['step']} of other phases: {there} there, {self.settings.phases} here; only what is "
+                "still to come may be changed: use its phases up to there, or another folder"
+            )
         model.load_state_dict(state["model"])
         average.state = state["average"]
         optimizer.load_state_dict(state["optimizer"])
@@ -201,11 +219,17 @@ class FrameFit:
         logger.info("resumed from %s at step %d", self.checkpoint, self.step)
 
 
-def schedule(share: float, warm_up: float) -> float:
-    """Factor of the learning rate after a share of the run: linear rise, then half a cosine down to a hundredth."""
-    if share < warm_up:
-        return max(share, 1e-4) / warm_up
-    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (share - warm_up) / (1 - warm_up)))
+def schedule(step: int, total: int, warm_up_steps: int, cool_down: float) -> float:
+    """Factor of the learning rate at a step (from 0): linear rise, level, half a cosine down to a hundredth.
+
+    Level in between, because a run on a machine that is lent for an unknown time is then extended or ended as time allows.
+    """
+    if step < warm_up_steps:
+        return (step + 1) / warm_up_steps
+    falls_from = total * (1 - cool_down)
+    if step < falls_from:
+        return 1.0
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (step - falls_from) / max(1.0, total - falls_from)))
 
 
 def averaged(average: MovingAverage) -> FrameModel:

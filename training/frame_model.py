@@ -33,8 +33,9 @@ class FrameModel(nn.Module):
         for module in self.encoder.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-            if isinstance(module, Bottleneck):
-                # Each block starts as its shortcut (Goyal et al. 2017).
+            if isinstance(module, Bottleneck) and module.downsample is None:
+                # Each block starts as its shortcut (Goyal et al. 2017), but for the first of a layer, whose shortcut sees a
+                # quarter of the places.
                 nn.init.zeros_(module.bn3.weight)
         _look_at_detail(self.encoder.backbone.conv1)
 

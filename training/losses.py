@@ -14,10 +14,10 @@ from training.batches import FrameBatch
 class LossWeights:
     """Shares of the loss's parts."""
 
-    maps: float = 1.0
+    maps: float = 0.7
     order: float = 1.0
     quality: float = 0.1
-    smoothing: float = 0.05
+    smoothing: float = 0.0
 
 
 def frame_loss(

@@ -44,11 +44,11 @@ class PairOptions:
 
     image_size_px: int
     crop_margin: float
-    swap_share: float = 0.4
+    swap_share: float = 0.3
     severity: float = 1.0
     """Of the corruptions, in [0, 1]."""
-    strength: float = 1.0
-    """Of the differences that self-blending makes."""
+    difficulty: float = 1.0
+    """In [0, 1]. At 0 pictures are undamaged, whole faces are blended, and what self-blending changes is strong."""
 
 
 class PairMaker:
@@ -78,19 +78,21 @@ class PairMaker:
     def make_of(self, index: int, rng: np.random.Generator, options: PairOptions) -> CropPair:
         """One pair of a chosen picture."""
         record = self.records[index]
+        difficulty = options.difficulty * float(rng.uniform(0.3, 1)) if options.difficulty < 1 else 1.0
+        severity, plain = options.severity * difficulty, bool(rng.random() > difficulty)
         swapped = bool(rng.random() < options.swap_share)
         picture, points, box = _flipped(record.picture(), record.points_px, record.box, flip=bool(rng.random() < 0.5))
-        before = draw(rng, severity=0.7 * options.severity, min_scale=max(0.6, MIN_FACE_PX / box.side))
+        before = draw(rng, severity=0.7 * severity, min_scale=max(0.6, MIN_FACE_PX / box.side))
         picture, points, box = _degraded(picture, points, box, before)
         if swapped:
             donor = self.records[self._donor(index, rng)]
             donor_picture, donor_points, _ = _degraded(
-                donor.picture(), donor.points_px, donor.box, draw(rng, severity=0.4, min_scale=0.6)
+                donor.picture(), donor.points_px, donor.box, draw(rng, severity=0.4 * difficulty, min_scale=0.6)
             )
             pair = swap(picture, points, donor_picture, donor_points, rng)
         else:
-            pair = self_blend(picture, points, rng, strength=options.strength)
-        after = draw(rng, severity=options.severity, min_scale=MIN_FACE_PX / box.side)
+            pair = self_blend(picture, points, rng, strength=3 - 2 * difficulty, plain=plain)
+        after = draw(rng, severity=severity, min_scale=MIN_FACE_PX / box.side)
         return _cropped(pair, box, after, rng, options, swapped=swapped)
 
     def _donor(self, index: int, rng: np.random.Generator) -> int:

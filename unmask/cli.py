@@ -23,7 +23,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "keys": ("console.commands:keys", "Make, list and revoke the API keys of the console."),
     "export": ("export.commands:export", "Build the model repository from a checkpoint."),
     "train": ("training.commands:train", "Train a detector: collect faces, fit both stages, write weights."),
-    "evaluate": ("training.commands:evaluate", "Measure a detector: as it is served, and on fakes made of held-back faces."),
+    "evaluate": (
+        "training.evaluate_commands:evaluate",
+        "Measure a detector: as it is served, and on fakes made of held-back faces.",
+    ),
     "models": ("unmask.models:models", "List the detectors of a server or of a model repository."),
     "bench": ("benchmarks.commands:bench", "Measure latency, load and engines, side by side with the reference pipeline."),
     "doctor": ("unmask.doctor:doctor", "Say what is installed, which engines and profiles work, and what is missing."),

@@ -65,6 +65,20 @@ def require_file(path: Path) -> Path:
     return path
 
 
+def weights_of(repository: Path) -> str:
+    """SHA-256 of the weights that a repository's default detector says it has.
+
+    Raises:
+        EngineUnavailable: There is no such detector.
+    """
+    from google.protobuf import text_format
+    from tritonclient.grpc import model_config_pb2
+
+    path = require_file(repository / "deepfake_detector" / "config.pbtxt")
+    config = text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())
+    return str(config.parameters["weights_sha256"].string_value)
+
+
 def _read(repository: Path, model: str, profile: str) -> tuple[Path, dict[str, str]]:
     from google.protobuf import text_format
     from tritonclient.grpc import model_config_pb2

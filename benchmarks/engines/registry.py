@@ -4,17 +4,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.engines.base import Engine, graph_files, require_file
+from benchmarks.engines.base import Engine, graph_files, require_file, weights_of
 from benchmarks.errors import UsageError
 
 _Maker = Callable[[Path, int], Engine]
 
 
 def _torch(variant: Any, device: str = "cpu") -> _Maker:
-    def build(_: Path, threads: int) -> Engine:
+    def build(repository: Path, threads: int) -> Engine:
         from benchmarks.engines.torch_engine import TorchEngine
 
-        return TorchEngine(variant, device=device, threads=threads)
+        return TorchEngine(variant, weights_of(repository), device=device, threads=threads)
 
     return build
 

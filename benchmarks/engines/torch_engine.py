@@ -21,7 +21,7 @@ class TorchEngine:
         device: ``cpu`` or ``cuda``.
     """
 
-    def __init__(self, variant: Variant, *, device: str = "cpu", threads: int = 0) -> None:
+    def __init__(self, variant: Variant, weights_sha256: str, *, device: str = "cpu", threads: int = 0) -> None:
         try:
             import torch
         except ImportError as error:
@@ -30,8 +30,13 @@ class TorchEngine:
             ) from None
         if device == "cuda" and not torch.cuda.is_available():
             raise EngineUnavailable("torch sees no CUDA device; use the engines of the processor")
-        from export.default_detector import untrained_detector
+        from export.default_detector import detector_of
 
+        if (found := detector_of(weights_sha256)) is None:
+            raise EngineUnavailable(
+                f"the repository serves weights {weights_sha256[:16]}, which are neither those in weights/ nor the seeded ones; "
+                "name a repository that `unmask export` built without a checkpoint"
+            )
         if threads:
             torch.set_num_threads(threads)
         self.name, self.precision = (
@@ -39,7 +44,7 @@ class TorchEngine:
             "bf16" if variant == "bf16" else "fp32",
         )
         self._torch, self._device, self._variant = torch, device, variant
-        encoder, head, _ = untrained_detector()
+        encoder, head, _ = found
         self.size_bytes = sum(
             value.numel() * value.element_size() for module in (encoder, head) for value in module.state_dict().values()
         )

@@ -37,9 +37,9 @@ def test_fp16_graphs_are_fp16_inside_and_fp32_outside(repository: Path, model: s
     assert (folder(repository, model) / FILES["fp16"]).stat().st_size == pytest.approx(fp32 / 2, rel=0.01)
 
 
-def test_fp16_logits_are_within_a_hundredth(repository: Path) -> None:
+def test_fp16_logits_are_within_a_hundredth(shipped_repository: Path) -> None:
     encoder, head, info, _ = default_detector()
-    files = [folder(repository, model) / FILES["fp16"] for model in ("frame_encoder", "clip_head")]
+    files = [folder(shipped_repository, model) / FILES["fp16"] for model in ("frame_encoder", "clip_head")]
     served = ClipHead(head, temperature=info.temperature).eval()
     found = compare(encoder, served, *files, image_size_px=info.image_size_px, lengths=(1, 2, 3, 5, 8, 16))
     assert len(found) == 6
@@ -63,21 +63,21 @@ def test_every_convolution_of_int8_is_eight_bits_wide_but_those_that_hurt(reposi
     assert kinds["int8"] >= 40, kinds
 
 
-def test_int8_is_the_same_file_each_time(repository: Path, tmp_path: Path) -> None:
+def test_int8_is_the_same_file_each_time(shipped_repository: Path, tmp_path: Path) -> None:
     encoder, _, info, weights = default_detector()
     from export.contents import weights_sha256
 
     stored = calibration.find(weights_sha256(encoder), info.image_size_px, beside=weights)
     if stored is None:
         pytest.skip("these weights have no stored INT8 ranges")
-    graph = folder(repository, "frame_encoder") / FILES["fp32"]
+    graph = folder(shipped_repository, "frame_encoder") / FILES["fp32"]
     write_int8_encoder(graph, stored.ranges, tmp_path / "again.onnx", float_blocks=stored.float_blocks)
-    assert (tmp_path / "again.onnx").read_bytes() == (folder(repository, "frame_encoder") / FILES["int8"]).read_bytes()
+    assert (tmp_path / "again.onnx").read_bytes() == (folder(shipped_repository, "frame_encoder") / FILES["int8"]).read_bytes()
 
 
-def test_int8_on_real_faces(repository: Path, media: Path) -> None:
+def test_int8_on_real_faces(shipped_repository: Path, media: Path) -> None:
     _, head, info, _ = default_detector()
-    files = {precision: folder(repository, "frame_encoder") / FILES[precision] for precision in ("fp32", "int8")}
+    files = {precision: folder(shipped_repository, "frame_encoder") / FILES[precision] for precision in ("fp32", "int8")}
     if not files["int8"].exists():
         pytest.skip("no INT8 graph was built: these weights have no stored ranges")
     clips = calibration.face_clips(media / "real", image_size_px=info.image_size_px, crop_margin=info.crop_margin)

@@ -47,7 +47,9 @@ def crash_triton(server: EmbeddedTriton) -> None:
 
 
 @pytest.mark.parametrize("harm", [kill_the_encoder, stop_the_encoder_for_a_while, crash_triton])
-def test_a_lost_worker_costs_errors_and_no_wrong_answer(repository: Path, harm: Callable[[EmbeddedTriton], None]) -> None:
+def test_a_lost_worker_costs_errors_and_no_wrong_answer(
+    repository: Path, harm: Callable[[EmbeddedTriton], None], caplog: pytest.LogCaptureFixture
+) -> None:
     random = np.random.default_rng(0)
     # Of one length: a shape would give another clip's answer away, and hide what this test is about.
     clips = [random.integers(0, 150 + 50 * number, (4, 112, 112, 3), dtype=np.uint8) for number in range(3)]
@@ -78,3 +80,4 @@ def test_a_lost_worker_costs_errors_and_no_wrong_answer(repository: Path, harm: 
             successes += 1
         assert failures, "the worker was lost, and nothing was noticed"
         assert successes == 6, "the server did not come back"
+    assert any(record.levelname == "WARNING" and "starting Triton anew" in record.message for record in caplog.records)

@@ -10,8 +10,9 @@ from click.testing import CliRunner
 from client import Detector
 from serving import EmbeddedTriton
 from tests.clips import make_clips
-from training.commands import evaluate, train
+from training.commands import train
 from training.errors import EvaluationError
+from training.evaluate_commands import evaluate
 from training.manifest import Item, Label
 from training.served import evaluate_served, summary, write_report
 from training.shards import Record, read_shards, write_shard
@@ -91,7 +92,7 @@ def test_a_leak_ends_collecting_with_exit_code_1(tmp_path: Path) -> None:
     assert "t/ann is in train" in result.output
 
 
-@pytest.mark.parametrize("phase", ["1,2", "10,48,0,1,0", "10,50,4,1,0", "a,b,c,d,e"])
+@pytest.mark.parametrize("phase", ["1,2", "10,48,0,1,0", "10,50,4,1,0", "10,48,4,1,0,2", "a,b,c,d,e"])
 def test_a_wrong_phase_is_a_usage_error(tmp_path: Path, phase: str) -> None:
     result = CliRunner().invoke(train, ["fit", "--shards", str(tmp_path), "--run", str(tmp_path / "run"), "--phase", phase])
     assert result.exit_code == 2

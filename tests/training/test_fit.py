@@ -12,10 +12,10 @@ import torch
 
 from export.load import load_detector
 from training import checkpoints
-from training.batches import FrameBatches, Phase
+from training.batches import FrameBatches, Phase, difficulty_of
 from training.errors import CheckpointError, CheckpointMismatchError, CheckpointWriteError, EmptyClassError
 from training.fit_clips import ClipFitSettings, FeatureClip, fit_head, frame_mean_margins, head_auc, head_of_classifier, margins
-from training.fit_frames import FrameFit, FrameFitSettings
+from training.fit_frames import FrameFit, FrameFitSettings, schedule
 from training.frame_model import FrameModel
 from training.losses import frame_loss
 from training.pairs import PairMaker
@@ -99,6 +99,49 @@ def test_a_run_with_other_settings_is_not_resumed(records: list[Record], tmp_pat
     FrameFit(settings=short, folder=tmp_path, workers=0).run(PairMaker(records))
     with pytest.raises(CheckpointMismatchError, match=r"learning_rate 0\.001 there, 0\.1 here"):
         FrameFit(settings=replace(short, learning_rate=0.1), folder=tmp_path, workers=0).run(PairMaker(records))
+
+
+def test_what_is_still_to_come_may_be_changed_and_what_was_may_not(records: list[Record], tmp_path: Path) -> None:
+    first = Phase(steps=2, window_px=32, pairs=2, windows=2, difficulty=0.0)
+    then = Phase(steps=2, window_px=32, pairs=3, windows=1, difficulty=0.5)
+    maker = PairMaker(records)
+    FrameFit(settings=replace(SMALL, phases=(first,)), folder=tmp_path, workers=0).run(maker)
+    longer = FrameFit(settings=replace(SMALL, phases=(first, then)), folder=tmp_path, workers=0)
+    longer.run(maker)
+    assert longer.step == 4
+    with pytest.raises(CheckpointMismatchError, match="is at step 4 of other phases"):
+        FrameFit(settings=replace(SMALL, phases=(replace(first, pairs=3), then)), folder=tmp_path, workers=0).run(maker)
+
+
+def test_a_run_that_is_cut_short_is_validated_where_it_is(records: list[Record], tmp_path: Path) -> None:
+    maker = PairMaker(records)
+    FrameFit(settings=SMALL, folder=tmp_path, workers=0).run(maker, stop_at=4)
+    cut = replace(SMALL, phases=(replace(SMALL.phases[0], steps=4),))
+    looked = []
+
+    def validate(model: FrameModel) -> dict[str, float]:
+        looked.append(model)
+        return {"auc": 0.6}
+
+    for _ in range(2):
+        FrameFit(settings=cut, folder=tmp_path, workers=0).run(maker, validate=validate)
+    assert len(looked) == 1
+    assert checkpoints.load(tmp_path / "frames_best.pt")["step"] == 4
+
+
+def test_difficulty_rises_evenly_from_phase_to_phase() -> None:
+    phases = tuple(
+        Phase(steps=steps, window_px=32, pairs=2, difficulty=end) for steps, end in ((10, 0.0), (10, 0.5), (5, 0.5), (5, 1.0))
+    )
+    found = [difficulty_of(phases, step) for step in (0, 9, 10, 15, 20, 24, 25, 30)]
+    assert found == pytest.approx([0, 0, 0, 0.25, 0.5, 0.5, 0.5, 1.0])
+
+
+def test_the_learning_rate_rises_stays_and_falls() -> None:
+    found = [schedule(step, 100, 10, 0.5) for step in (0, 9, 10, 49, 75, 99)]
+    assert found[:4] == [0.1, 1.0, 1.0, 1.0]
+    assert found[4] == pytest.approx(0.505)
+    assert 0.01 <= found[5] < 0.02
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut off"])

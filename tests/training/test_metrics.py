@@ -75,14 +75,25 @@ def test_temperature_undoes_overconfidence() -> None:
     # A margin of 2x the log-odds: the temperature that mends it is 2 / 2 x 2.
     fitted = calibrate(margins * 4.0, labels)
     assert fitted.temperature == pytest.approx(2.0, rel=0.15)
-    assert fitted.threshold == pytest.approx(0.5, abs=0.1)
     scores = 1 / (1 + np.exp(-margins * 4 / fitted.temperature))
     assert calibration_error(labels, scores) < 0.04
 
 
+def test_the_threshold_is_the_best_that_false_alarms_allow() -> None:
+    labels, margins = drawn(4000)
+    free = calibrate(margins, labels, max_false_alarms=1.0)
+    assert free.threshold == pytest.approx(0.5, abs=0.1)
+    strict = calibrate(margins, labels)
+    scores = 1 / (1 + np.exp(-margins / strict.temperature))
+    assert 0.03 < (scores[labels == 0] >= strict.threshold).mean() <= 0.051
+    # Genuine clips of another kind count too, also where they score above all else.
+    further = calibrate(margins, labels, genuine_margins=np.full(400, 9.0))
+    assert further.threshold > 0.99
+
+
 def test_the_band_keeps_false_alarms_and_misses_below_what_was_asked() -> None:
     labels, margins = drawn(2000, gap=1.0)
-    fitted = calibrate(margins, labels, max_false_alarms=0.02, max_misses=0.1)
+    fitted = calibrate(margins, labels, max_certain_false_alarms=0.02, max_misses=0.1)
     scores = 1 / (1 + np.exp(-margins / fitted.temperature))
     assert fitted.abstain_low < fitted.threshold < fitted.abstain_high
     assert (scores[labels == 0] >= fitted.abstain_high).mean() <= 0.025

@@ -25,16 +25,20 @@ class Pair:
     """(H, W): the share of the foreign picture in the fake."""
 
 
-def self_blend(picture: Picture, points: NDArray[np.float32], rng: np.random.Generator, *, strength: float = 1.0) -> Pair:
+def self_blend(
+    picture: Picture, points: NDArray[np.float32], rng: np.random.Generator, *, strength: float = 1.0, plain: bool = False
+) -> Pair:
     """Blends a face with a copy of itself that differs in colour, sharpness, place and shape.
 
     Args:
         picture: (H, W, 3) uint8 RGB.
         points: (478, 2) mesh points.
         strength: Scales the differences; above 1 they are easier to see.
+        plain: Whole faces at full share with an edge that is not wide.
     """
-    region: Region = rng.choice(("face", "face", "face", "inner", "inner", "lower", "mouth", "eyes"))
-    mask = soft_mask(points, region, picture.shape, rng)
+    regions: tuple[Region, ...] = ("face", "face", "face", "inner", "inner", "lower", "mouth", "eyes")
+    region: Region = rng.choice(regions[:5] if plain else regions)
+    mask = soft_mask(points, region, picture.shape, rng, plain=plain)
     background, source = picture, picture
     if rng.random() < 0.5:
         source = change_look(picture, rng, strength)

@@ -30,13 +30,14 @@ def hull_points(points: NDArray[np.float32], region: Region) -> NDArray[np.float
 
 
 def soft_mask(
-    points: NDArray[np.float32], region: Region, size: tuple[int, ...], rng: np.random.Generator
+    points: NDArray[np.float32], region: Region, size: tuple[int, ...], rng: np.random.Generator, *, plain: bool = False
 ) -> NDArray[np.float32]:
     """A region's mask, deformed, softened and of a random strength.
 
     Args:
         points: (478, 2) mesh points in the picture.
         size: Height and width of the picture, or its shape.
+        plain: Full strength, edge not wide: easy to see.
 
     Returns:
         (H, W) float32 in [0, 1]: the share of the foreign picture.
@@ -53,7 +54,7 @@ def soft_mask(
     cv2.fillConvexPoly(mask, np.round(outline * 8).astype(np.int32), (1.0,), lineType=cv2.LINE_AA, shift=3)
     if rng.random() < 0.6:
         mask = bend(mask, rng, amount_px=0.05 * span)
-    blur_px = span * float(np.exp(rng.uniform(np.log(0.008), np.log(0.09))))
+    blur_px = span * float(np.exp(rng.uniform(np.log(0.008), np.log(0.03 if plain else 0.09))))
     mask = np.asarray(cv2.GaussianBlur(mask, (0, 0), blur_px), np.float32)
     if rng.random() < 0.4:
         # Eroded and softened again, the edge moves inwards, as blending code that protects the outline does.
@@ -62,7 +63,8 @@ def soft_mask(
     strongest = float(mask.max())
     if strongest < 0.02:
         return mask
-    return np.asarray(mask / strongest * float(rng.choice((0.5, 0.75, 1.0, 1.0, 1.0))), np.float32)
+    share = float(rng.choice((0.5, 0.75, 1.0, 1.0, 1.0)))
+    return np.asarray(mask / strongest * (1.0 if plain else share), np.float32)
 
 
 def bend(picture: NDArray[np.float32], rng: np.random.Generator, *, amount_px: float) -> NDArray[np.float32]:
