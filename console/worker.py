@@ -43,8 +43,8 @@ from preprocess.errors import WorkerError
 
 logger = logging.getLogger("unmask.console.worker")
 _AWAY = (Unreachable, ConnectionLost, Overloaded, DetectorNotFound, DeadlineExceeded, ServerFailed)
-"""The server may be starting again, a detector that is being loaded is not found, and a busy machine may have cost the server a worker: worth
-waiting for."""
+"""The server may be starting again, a detector that is being loaded is not found, and a busy machine may have cost the server a
+worker: worth waiting for."""
 _RETRY_S = (0.5, 1.0, 2.0, 5.0)
 _LOADING_S = 30.0
 _HOUSEKEEPING_S = 1.0

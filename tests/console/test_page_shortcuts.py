@@ -63,7 +63,6 @@ def test_a_key_pressed_before_the_script_is_there_counts(page: Page) -> None:
     page.route("**/static/common.js", lambda route: held.append(route))
     page.goto("/", wait_until="commit")
     page.wait_for_function("() => document.documentElement.classList.contains('js') && document.body")
-    page.keyboard.press("Alt+r")
     page.keyboard.press("Control+r")
     assert urlsplit(page.url).path == "/"
     assert len(held) == 1
