@@ -20,7 +20,16 @@ from functools import partial
 from pathlib import Path
 
 from client import Detector
-from client.errors import ClientError, ConnectionLost, DeadlineExceeded, DetectorNotFound, Overloaded, ServerError, Unreachable
+from client.errors import (
+    ClientError,
+    ConnectionLost,
+    DeadlineExceeded,
+    DetectorNotFound,
+    Overloaded,
+    ServerError,
+    ServerFailed,
+    Unreachable,
+)
 from console import analysis
 from console.bell import Bells
 from console.database import Database
@@ -33,8 +42,9 @@ from preprocess import PreprocessError, Preprocessor
 from preprocess.errors import WorkerError
 
 logger = logging.getLogger("unmask.console.worker")
-_AWAY = (Unreachable, ConnectionLost, Overloaded, DetectorNotFound, DeadlineExceeded)
-"""The server may be starting again, and a detector that is being loaded is not found: worth waiting for."""
+_AWAY = (Unreachable, ConnectionLost, Overloaded, DetectorNotFound, DeadlineExceeded, ServerFailed)
+"""The server may be starting again, a detector that is being loaded is not found, and a busy machine may have cost the server a
+worker: worth waiting for."""
 _RETRY_S = (0.5, 1.0, 2.0, 5.0)
 _LOADING_S = 30.0
 _HOUSEKEEPING_S = 1.0
@@ -180,8 +190,8 @@ class Worker:
         """Whether the analysis waits for the server; else its time for that is up."""
         waited_s = time.time() - job.waiting_since if job.waiting_since is not None else 0.0
         longest_s = self._settings.server_wait_s
-        if isinstance(error, DetectorNotFound):
-            # Either it is just being loaded, or the name is wrong for good.
+        if isinstance(error, DetectorNotFound | ServerFailed):
+            # Either it is just being loaded, or started anew; or the name is wrong, or the model broken, for good.
             longest_s = min(longest_s, _LOADING_S)
         if waited_s >= longest_s:
             return False

@@ -57,9 +57,11 @@ def test_pictures_lie_over_the_crops(api: httpx.Client, console: Console, finish
     crop = Image.open(io.BytesIO(api.get(strongest["png"].replace("heatmaps", "crops").replace(".png", ".jpg")).content))
     assert picture.size == crop.size == (112, 112)
     alpha = np.asarray(picture)[:, :, 3]
-    row, column = np.unravel_index(np.argmax(strongest["heatmap"]), (4, 4))
+    heat = np.array(strongest["heatmap"])
     y, x = np.unravel_index(alpha.argmax(), alpha.shape)
-    assert (y * 4 // 112, x * 4 // 112) == (row, column)
+    # Alpha has 256 steps, so two squares may look alike.
+    assert heat[y * 4 // 112, x * 4 // 112] >= 0.98 * heat.max()
+    assert alpha.min() < alpha.max()
     assert kept.stat().st_mtime_ns == made_at, "computed once"
     assert api.get(f"/v1/analyses/{finished['id']}/heatmaps/0/99999.png").json()["code"] == "not_found"
     api.delete(f"/v1/analyses/{finished['id']}")

@@ -3,7 +3,11 @@
 import dataclasses
 import os
 import shutil
+import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import onnxruntime as ort
@@ -13,6 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from client import Detector
+from client.errors import DetectorNotFound, Overloaded, ServerFailed, Unreachable
 from client.model_info import explainer_name
 from export.default_detector import default_detector
 from export.detector import ClipHead, ImageHead, LastFrameHead, SequenceHead
@@ -25,6 +30,7 @@ from serving import EmbeddedTriton
 from serving.launcher import check_repository, models_to_load
 
 TOLERANCE = 1e-4
+Answer = TypeVar("Answer")
 
 
 def made(kind: str) -> ClipHead:
@@ -84,16 +90,28 @@ def expected_maps(crops: NDArray[np.uint8]) -> dict[int, NDArray[np.float32]]:
     return {length: gradcam(encoder, clip_head, torch.from_numpy(crops[:length])).numpy() for length in LENGTHS}
 
 
+def patiently(ask: Callable[[], Answer]) -> Answer:
+    """An answer; a worker that a busy machine stops for a second is started anew, and says that the request may be sent again."""
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            return ask()
+        except (ServerFailed, Unreachable, Overloaded, DetectorNotFound):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+
+
 def check_served(server: EmbeddedTriton, crops: NDArray[np.uint8], expected_maps: dict[int, NDArray[np.float32]]) -> None:
     """Frames -> heat maps through the server."""
     with Detector(server.grpc_url) as detector:
         for length, expected in expected_maps.items():
             clip = crops[:length]
-            found = detector.explain_frames(clip)
+            found = patiently(partial(detector.explain_frames, clip))
             assert found.evidence.shape == (length, 4, 4)
             assert np.abs(found.evidence - expected).max() <= TOLERANCE * np.abs(expected).max(), length
             assert np.array_equal(found.heatmaps, np.maximum(found.evidence, 0))
-            assert found.scores.score == pytest.approx(detector.infer_frames(clip).score, abs=0.02)
+            assert found.scores.score == pytest.approx(patiently(partial(detector.infer_frames, clip)).score, abs=0.02)
 
 
 def test_served_by_the_reference_profile(
@@ -114,13 +132,14 @@ def mine(repository: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(repository, tmp_path / "mine", copy_function=os.link, ignore=shutil.ignore_patterns(".*")))
 
 
-def test_the_encoder_s_weights_are_stored_once(mine: Path) -> None:
+def test_the_encoder_s_weights_are_stored_once(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("export.explainer.LENGTHS", (1, 7))  # the others are compared above
     encoder, head, info, _ = default_detector()
     assert drop_explainer(info.detector, mine)
     assert not drop_explainer(info.detector, mine)
     assert not any((mine / model).exists() for model in models_of(info.detector))
     written = write_explainer(encoder, head, info, mine)
-    assert set(written.differences) == set(LENGTHS)
+    assert set(written.differences) == {1, 7}
     maps, _, name = models_of(info.detector)
     assert written.name == name == "deepfake_explainer"
     assert (mine / maps / "1" / "model.onnx").samefile(next((mine / "frame_encoder").glob("[0-9]*/model.onnx")))
