@@ -99,6 +99,7 @@ function player(facts) {
 
   function draw(faces) {
     const { left, top, scale } = fit();
+    if (!(scale > 0)) return;  // no room yet: drawn once there is
     boxes.replaceChildren(...faces.map((face) => {
       const rect = document.createElementNS("http://www.w3.org/2000/svg", "rect");
       const [x0, y0, x1, y1] = face.b;
