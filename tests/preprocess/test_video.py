@@ -130,7 +130,7 @@ def test_pictures_are_freed_when_they_are_done_with(clips: dict[str, Path], name
     """Not when the garbage collector comes: of 720p frames there may be hundreds by then."""
 
     def alive() -> int:
-        return sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects())
+        return sum(type(thing) is av.VideoFrame for thing in gc.get_objects())
 
     gc.collect()
     gc.disable()
