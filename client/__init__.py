@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from client.detector import Analysis, Detector
     from client.endpoint import TlsOptions
     from client.errors import ClientError
+    from client.explanation import Explanation
     from client.judge import Scores
     from client.settings import ClientSettings
     from client.verdict import ServedModel, Verdict
@@ -22,6 +23,7 @@ __all__ = [
     "ClientError",
     "ClientSettings",
     "Detector",
+    "Explanation",
     "ModelInfo",
     "ModelInfoError",
     "Scores",
@@ -39,6 +41,7 @@ _HOMES = {
     "ClientError": "client.errors",
     "ClientSettings": "client.settings",
     "Detector": "client.detector",
+    "Explanation": "client.explanation",
     "Scores": "client.judge",
     "ServedModel": "client.verdict",
     "TlsOptions": "client.endpoint",

@@ -7,16 +7,13 @@ from dataclasses import dataclass
 from client.connect import connect
 from client.endpoint import TlsOptions, parse_url
 from client.errors import BadResponse, DetectorNotFound
-from client.model_info import ModelInfo
+from client.model_info import DEFAULT_DETECTOR, ModelInfo
 from client.served import read_model
 from client.settings import ClientSettings
 from client.transport import Deadline
 from client.verdict import ServedModel
 
 logger = logging.getLogger(__name__)
-
-DEFAULT_DETECTOR = "deepfake_detector"
-"""Asked where nobody names a detector or a number of frames."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

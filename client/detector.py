@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from client.choice import DEFAULT_DETECTOR
 from client.connect import connect
 from client.endpoint import TlsOptions, parse_url
-from client.errors import BadResponse, InvalidFrames, InvalidOption, ServerError
+from client.errors import BadResponse, DetectorNotFound, ExplainerNotFound, InvalidFrames, InvalidOption, ServerError
+from client.explanation import Explanation, check_maps
 from client.judge import Scores, judge
-from client.model_info import ModelInfo
+from client.model_info import DEFAULT_DETECTOR, ModelInfo, explainer_name
 from client.served import ServedModelCache
 from client.settings import ClientSettings
 from client.transport import Deadline, InferAnswer, ModelStatistics
@@ -129,6 +129,40 @@ class Detector:
             self._served.forget()
             raise
         return scores
+
+    def explain_frames(self, frames: NDArray[np.uint8]) -> Explanation:
+        """Where in the pictures the detector found what raised the clip's score, and what lowered it.
+
+        Args:
+            frames: (T, H, W, 3) uint8 RGB, as for ``infer_frames``; a clip of ``analyze(...).extraction.clips`` has them.
+
+        Raises:
+            InvalidFrames: They are not what the model takes.
+            ExplainerNotFound: The server has no explainer of this detector, or one of other weights.
+            ServerError: One of its kinds, within ``deadline_s``.
+        """
+        deadline = Deadline(self.deadline_s, self.url)
+        model = self._served.get(deadline)
+        check_frames(frames, model.info)
+        explainer = explainer_name(self.detector)
+        remedy = "build it with `unmask export --explainer`, and serve without --no-explainer"
+        started = time.perf_counter()
+        try:
+            parameters = self._transport.describe(explainer, deadline).parameters
+            answer = self._transport.infer(explainer, frames, deadline)
+        except DetectorNotFound as error:
+            raise ExplainerNotFound(f"{self.url} offers no explainer of {self.detector!r} ({explainer}); {remedy}") from error
+        if parameters.get("weights_sha256") != model.info.weights_sha256:
+            raise ExplainerNotFound(
+                f"{explainer} on {self.url} explains other weights than those of {self.detector!r}; {remedy}"
+            )
+        scores = self._checked(answer, len(frames), model, time.perf_counter() - started)
+        missing = [name for name in ("HEATMAPS", "EVIDENCE") if name not in answer.outputs]
+        if missing:
+            raise BadResponse(f"{self.url} answered without {missing[0]}; {explainer!r} is no explainer of this contract")
+        heatmaps, evidence = answer.outputs["HEATMAPS"], answer.outputs["EVIDENCE"]
+        check_maps(heatmaps, evidence, len(frames), self.url)
+        return Explanation(heatmaps=heatmaps, evidence=evidence, scores=scores)
 
     def detect(self, path: str | Path, *, frames: int | None = None) -> Verdict:
         """The verdict of a video or an image; see ``analyze``."""

@@ -12,6 +12,7 @@
         ├── Overloaded        refused for now: full queue, or draining
         ├── Rejected          the server found the request wrong
         │   └── DetectorNotFound  no such model, or not loaded
+        │       └── ExplainerNotFound  there is a detector and nothing that says where it looked
         ├── ServerFailed      the server tried and failed
         └── BadResponse       an answer that cannot be trusted: missing outputs, wrong shapes, NaN, unreadable metadata
 
@@ -91,6 +92,12 @@ class DetectorNotFound(Rejected):
     """The server has no such model, or has not loaded it."""
 
     code = "detector_not_found"
+
+
+class ExplainerNotFound(DetectorNotFound):
+    """The server has no explainer of this detector, or one of other weights."""
+
+    code = "explainer_not_found"
 
 
 class ServerFailed(ServerError):

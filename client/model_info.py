@@ -16,6 +16,15 @@ Semantics = Literal["sequence", "reference_last_frame", "image"]
 """
 
 
+DEFAULT_DETECTOR = "deepfake_detector"
+"""Asked where nobody names a detector or a number of frames."""
+
+
+def explainer_name(detector: str) -> str:
+    """Name of the ensemble that says where a detector looked; it stands beside the detector on the same server, or is missing."""
+    return "deepfake_explainer" if detector == DEFAULT_DETECTOR else f"explain_{detector}"
+
+
 class ModelInfoError(ValueError):
     """A detector's parameters are missing, unreadable or contradict each other."""
 

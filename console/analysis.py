@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from client import Detector, Verdict
 from client.detector import default_frames
 from client.errors import InvalidFrames
-from client.report import Report, write_atomically
+from client.report import Report
 from client.results import Result
+from console.heatmaps import write_crops
 from console.jobs import Job
 from preprocess import Extraction, ExtractionOptions, Preprocessor
 
@@ -67,9 +68,11 @@ def write_artefacts(folder: Path, verdict: Verdict, extraction: Extraction) -> N
             crops.mkdir(parents=True)
             for position, index in enumerate(clip.frame_indices):
                 (crops / f"{int(index)}.jpg").write_bytes(_jpeg(clip.frames[position]))
+        write_crops(folder, extraction)
         report = Report()
         report.add(Result(path=verdict.source.path, verdict=verdict), extraction)
-        write_atomically(folder / "report.html", report.render())
+        # Nobody looks into the folder before the result names it.
+        (folder / "report.html").write_text(report.render(), encoding="utf-8")
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise

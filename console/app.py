@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
 from console import problems
-from console.api import analyses, results, service
+from console.api import analyses, heatmaps, results, service
 from console.documents import Problem
 from console.errors import ConsoleError
 from console.guards import Guards
@@ -54,6 +54,7 @@ def create_app(settings: ConsoleSettings) -> FastAPI:
     )
     app.include_router(analyses.router)
     app.include_router(results.router)
+    app.include_router(heatmaps.router)
     app.include_router(service.router)
     from console.pages import routes
 

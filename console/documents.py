@@ -151,6 +151,37 @@ class Limits(_Document):
     suffixes: list[str] = Field(description="Of files that are usually readable; what counts is the content.")
 
 
+class FrameMap(_Document):
+    """Of one face crop. Lists are rows from the top, each from the left."""
+
+    frame_index: int
+    heatmap: list[list[float]] = Field(description="Grad-CAM, 0 and above: what raised the score.")
+    evidence: list[list[float]] = Field(description="With sign: what is negative lowered the score.")
+    png: str = Field(description="The heat map as a picture to lay over the crop.")
+
+
+class TrackMapsDocument(_Document):
+    """Of one person."""
+
+    track_id: int
+    score: float = Field(
+        description="Of the explainer, which computes in fp32; an INT8 detector's may differ in the third decimal."
+    )
+    largest: float = Field(description="Largest value of all heat maps of this person; the pictures are scaled by it.")
+    frames: list[FrameMap]
+
+
+class HeatMapsDocument(_Document):
+    """Where the detector looked."""
+
+    detector: str
+    explainer: str
+    method: Literal["grad-cam"] = "grad-cam"
+    explains: Literal["logit of the clip's score, fake minus real"] = "logit of the clip's score, fake minus real"
+    crop_px: int = Field(description="Side of the crop; each value of a map stands for an equal square of it.")
+    tracks: list[TrackMapsDocument]
+
+
 def moment(seconds: float | None) -> datetime | None:
     """Seconds since 1970 as UTC."""
     return datetime.fromtimestamp(seconds, UTC) if seconds is not None else None

@@ -11,6 +11,9 @@
     ├── UploadTimeout          408  upload_timeout        bytes stopped coming
     ├── NotFinished            409  not_finished          asked for a result that is not there yet
     ├── NoResult               409  no_result             asked for the report of an analysis that failed
+    ├── NoHeatmaps             409  no_heatmaps           nobody was scored, or the faces were not kept
+    ├── NoExplainer            409  no_explainer          the detector's server has none
+    ├── ModelChanged           409  model_changed         the weights that made the result are served no more
     ├── TooLarge               413  too_large             a file, a field or the whole request
     ├── UnsupportedMedia       415  (preprocessing's code)  the first bytes are of no video or image that is read here
     ├── Invalid                422  invalid_option        an option is outside its range
@@ -65,6 +68,18 @@ class NotFinished(ConsoleError):
 
 class NoResult(ConsoleError):
     status, code, title = 409, "no_result", "The analysis has no result"
+
+
+class NoHeatmaps(ConsoleError):
+    status, code, title = 409, "no_heatmaps", "There is nothing to explain"
+
+
+class NoExplainer(ConsoleError):
+    status, code, title = 409, "no_explainer", "This server has no heat maps"
+
+
+class ModelChanged(ConsoleError):
+    status, code, title = 409, "model_changed", "The detector was replaced since"
 
 
 class TooLarge(ConsoleError):

@@ -11,9 +11,10 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, or_, select, update
+from sqlalchemy import ColumnElement, and_, or_, select, update
 from sqlalchemy.orm import Session
 
+from console.bell import Bells, Kind
 from console.database import Database
 from console.tables import AnalysisRow, WorkerRow
 
@@ -55,8 +56,11 @@ class Outcome:
 class JobQueue:
     """What workers do with the table. Safe for threads and processes."""
 
-    def __init__(self, database: Database, *, lease_s: float, max_attempts: int, result_ttl_s: float) -> None:
+    def __init__(
+        self, database: Database, *, lease_s: float, max_attempts: int, result_ttl_s: float, bells: Bells | None = None
+    ) -> None:
         self._database = database
+        self._bells = bells
         self._lease_s = lease_s
         self._max_attempts = max_attempts
         self._result_ttl_s = result_ttl_s
@@ -74,6 +78,12 @@ class JobQueue:
         with self._database.read() as session:  # idle workers must not take turns at the write lock
             if session.scalar(select(A.id).where(due).limit(1)) is None:
                 return None
+        job = self._claim_due(worker, due, now)
+        if job is not None:
+            self._ring("api")
+        return job
+
+    def _claim_due(self, worker: str, due: ColumnElement[bool], now: float) -> Job | None:
         with self._database.write() as session:
             while True:
                 statement = select(A).where(due).order_by(A.created_at, A.id).limit(1).with_for_update(skip_locked=True)
@@ -107,7 +117,9 @@ class JobQueue:
     def progress(self, job: Job, stage: str, done: int = 0, planned: int = 0) -> bool:
         """Notes how far the job is; False where the lease is lost."""
         with self._database.write() as session:
-            return self._touch(session, job, stage=stage, frames_done=done, frames_planned=planned, revision=A.revision + 1)
+            kept = self._touch(session, job, stage=stage, frames_done=done, frames_planned=planned, revision=A.revision + 1)
+        self._ring("api")
+        return kept
 
     def finish(self, job: Job, outcome: Outcome) -> AnalysisRow | None:
         """Ends the analysis; None where the lease is lost and nothing was changed."""
@@ -115,21 +127,26 @@ class JobQueue:
             row: AnalysisRow | None = session.scalar(self._mine(job).with_for_update())
             if row is not None:
                 self._end(session, row, outcome)
-            return row
+        self._ring("api")
+        return row
 
     def postpone(self, job: Job, *, delay_s: float) -> bool:
         """Gives the job back because the server is away: this attempt does not count."""
         now = time.time()
         with self._database.write() as session:
-            return self._touch(
+            kept = self._touch(
                 session, job, **_QUEUED, attempts=A.attempts - 1, available_at=now + delay_s,
                 waiting_since=job.waiting_since or now, stage="waiting",
             )  # fmt: skip
+        self._ring("api")
+        return kept
 
     def give_back(self, job: Job) -> bool:
         """Gives the job back because this worker was told to stop: this attempt does not count."""
         with self._database.write() as session:
-            return self._touch(session, job, **_QUEUED, attempts=A.attempts - 1, available_at=0.0, stage=None)
+            kept = self._touch(session, job, **_QUEUED, attempts=A.attempts - 1, available_at=0.0, stage=None)
+        self._ring("api", "worker")
+        return kept
 
     def release(self, worker: str) -> int:
         """Queues again, at once, what a worker that is known to be dead had; the number of analyses."""
@@ -137,13 +154,21 @@ class JobQueue:
             session.query(WorkerRow).filter(WorkerRow.id == worker).delete()
             mine = and_(A.state == "running", A.lease_owner == worker)
             # Not to "queued": an expired lease is what tells an interrupted analysis from a new one.
-            result = session.execute(update(A).where(mine).values(lease_until=0.0).returning(A.id))
-            return len(result.all())
+            count = len(session.execute(update(A).where(mine).values(lease_until=0.0).returning(A.id)).all())
+        if count:
+            self._ring("worker")
+        return count
 
     def alive_workers(self) -> int:
         """Workers that were heard of within a lease's time."""
         with self._database.read() as session:
             return session.query(WorkerRow).filter(WorkerRow.seen_at > time.time() - self._lease_s).count()
+
+    def _ring(self, *kinds: Kind) -> None:
+        """After the transaction: whoever is woken must see it."""
+        if self._bells is not None:
+            for kind in kinds:
+                self._bells.ring(kind)
 
     def _mine(self, job: Job) -> Any:
         return select(A).where(A.id == job.id, A.state == "running", A.lease_token == job.token)

@@ -7,8 +7,10 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 from starlette.requests import Request
 
+from console.bell import Bells
 from console.catalog import CatalogReader
 from console.database import Database
+from console.heatmaps import HeatMaps
 from console.jobs import JobQueue
 from console.keys import KeyRing
 from console.metrics import Metrics
@@ -27,6 +29,7 @@ class Services:
     queue: JobQueue
     keys: KeyRing
     catalog: CatalogReader
+    heatmaps: HeatMaps
     watcher: Watcher
     metrics: Metrics
     limiter: MovingWindowRateLimiter
@@ -36,6 +39,7 @@ class Services:
         """Lets go of everything."""
         self.watcher.close()
         self.catalog.close()
+        self.heatmaps.close()
         self.database.close()
 
 
@@ -44,7 +48,14 @@ def open_services(settings: ConsoleSettings) -> Services:
     settings.make_dirs()
     database = Database(settings.database)
     database.create()
-    store = Store(database, uploads_dir=settings.uploads_dir, results_dir=settings.results_dir, max_queued=settings.max_queued)
+    bells = Bells(settings.bells_dir)
+    store = Store(
+        database,
+        uploads_dir=settings.uploads_dir,
+        results_dir=settings.results_dir,
+        max_queued=settings.max_queued,
+        bells=bells,
+    )
     queue = JobQueue(database, lease_s=settings.lease_s, max_attempts=settings.max_attempts, result_ttl_s=settings.result_ttl_s)
     return Services(
         settings=settings,
@@ -53,7 +64,8 @@ def open_services(settings: ConsoleSettings) -> Services:
         queue=queue,
         keys=KeyRing(database, session_ttl_s=settings.session_ttl_s),
         catalog=CatalogReader(settings.triton_url),
-        watcher=Watcher(store, poll_s=settings.poll_s, max_watching=settings.max_event_streams),
+        heatmaps=HeatMaps(settings.triton_url),
+        watcher=Watcher(store, bells.hang("api"), poll_s=settings.poll_s, max_watching=settings.max_event_streams),
         metrics=Metrics(store, queue),
         limiter=MovingWindowRateLimiter(MemoryStorage()),
         limits=tuple(parse_many(settings.rate_limit)),

@@ -74,8 +74,9 @@ class ConsoleSettings(AreaSettings):
     """Times that an analysis is begun; an interrupted one is run again once."""
     server_wait_s: float = Field(default=300.0, ge=0, allow_inf_nan=False)
     """How long an analysis waits for a Triton that cannot be reached before it fails."""
-    poll_s: Seconds = 0.02
-    """How often an idle worker looks for work, and a waiting request for news."""
+    poll_s: Seconds = 0.5
+    """How often an idle worker looks for work, and a waiting request for news, that nobody on this machine told it of: what was accepted
+    or ended on another machine, or is due again."""
     drain_s: Seconds = 30.0
     """How long a worker may take to finish its analysis after a stop was asked for."""
 
@@ -136,7 +137,12 @@ class ConsoleSettings(AreaSettings):
         """One folder an analysis."""
         return self.data_dir / "results"
 
+    @property
+    def bells_dir(self) -> Path:
+        """Where processes of one machine wake each other."""
+        return self.data_dir / "bells"
+
     def make_dirs(self) -> None:
         """Makes the folders, readable by this user alone."""
-        for folder in (self.data_dir, self.uploads_dir, self.results_dir):
+        for folder in (self.data_dir, self.uploads_dir, self.results_dir, self.bells_dir):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)

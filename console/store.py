@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, and_, delete, func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import undefer
 
+from console.bell import Bells
 from console.database import Database
 from console.errors import Invalid, KeyReused, NotFound, QueueFull
 from console.tables import AnalysisRow, DeliveryRow, IdempotencyRow, SessionRow, WorkerRow
@@ -49,8 +50,11 @@ class Page:
 class Store:
     """What the API does with the tables and the folders. Safe for threads."""
 
-    def __init__(self, database: Database, *, uploads_dir: Path, results_dir: Path, max_queued: int) -> None:
+    def __init__(
+        self, database: Database, *, uploads_dir: Path, results_dir: Path, max_queued: int, bells: Bells | None = None
+    ) -> None:
         self._database = database
+        self._bells = bells
         self._uploads_dir = uploads_dir
         self._results_dir = results_dir
         self._max_queued = max_queued
@@ -108,6 +112,8 @@ class Store:
             if known is None:
                 raise
             return _replay(known, fingerprint)
+        if self._bells is not None:
+            self._bells.ring("worker")
         return None
 
     def get(self, analysis_id: str, *, with_verdict: bool = False) -> AnalysisRow:
@@ -192,6 +198,8 @@ class Store:
             session.execute(delete(DeliveryRow).where(DeliveryRow.analysis_id == analysis_id))
         if not found:
             raise NotFound(f"there is no analysis {analysis_id!r}; it was deleted already or its time was up")
+        if self._bells is not None:
+            self._bells.ring("api")
         self.remove_files(analysis_id)
 
     def remove_files(self, analysis_id: str) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from console.bell import Bells
 from console.database import Database
 from console.jobs import JobQueue
 from console.settings import ConsoleSettings
@@ -94,8 +95,9 @@ class Console:
         self._database = Database(settings.database)
         self._database.create()
         self._queue = JobQueue(
-            self._database, lease_s=settings.lease_s, max_attempts=settings.max_attempts, result_ttl_s=settings.result_ttl_s
-        )
+            self._database, lease_s=settings.lease_s, max_attempts=settings.max_attempts, result_ttl_s=settings.result_ttl_s,
+            bells=Bells(settings.bells_dir),
+        )  # fmt: skip
         self._children = [_Child("api", "console.server", descriptors=[self._listener.fileno()])]
         self._children += [_Child(f"worker-{number}", "console.worker") for number in range(settings.workers)]
         try:

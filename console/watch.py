@@ -1,12 +1,14 @@
 """Tells waiting requests that an analysis has changed. One query for all of them, however many wait."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from starlette.concurrency import run_in_threadpool
 
+from console.bell import Bell
 from console.errors import TooManyStreams
 from console.store import Store
 
@@ -16,8 +18,11 @@ logger = logging.getLogger(__name__)
 class Watcher:
     """Belongs to one event loop."""
 
-    def __init__(self, store: Store, *, poll_s: float, max_watching: int) -> None:
+    def __init__(self, store: Store, bell: Bell, *, poll_s: float, max_watching: int) -> None:
         self._store = store
+        self._bell = bell
+        self._news = asyncio.Event()
+        self._listening: asyncio.AbstractEventLoop | None = None
         self._poll_s = poll_s
         self._max_watching = max_watching
         self._waiting: dict[str, set[asyncio.Event]] = {}
@@ -43,6 +48,9 @@ class Watcher:
                 "ask for the analysis now and then instead",
                 retry_after_s=5,
             )
+        if self._listening is None:
+            self._listening = asyncio.get_running_loop()
+            self._listening.add_reader(self._bell.fileno(), self._rung)
         event = asyncio.Event()
         self._waiting.setdefault(analysis_id, set()).add(event)
         if self._task is None or self._task.done():
@@ -55,8 +63,13 @@ class Watcher:
                 del self._waiting[analysis_id]
                 self._seen.pop(analysis_id, None)
 
+    def _rung(self) -> None:
+        self._bell.hush()
+        self._news.set()
+
     async def _poll(self) -> None:
         while self._waiting:
+            self._news.clear()
             ids = list(self._waiting)
             try:
                 found = await run_in_threadpool(self._store.revisions, ids)
@@ -70,7 +83,9 @@ class Watcher:
                     self._seen[item] = revision
                     for event in self._waiting.get(item, ()):
                         event.set()
-            await asyncio.sleep(self._poll_s)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._poll_s):
+                    await self._news.wait()
 
     def close(self) -> None:
         """Wakes everybody up for the last time."""
@@ -80,3 +95,7 @@ class Watcher:
                 event.set()
         if self._task is not None:
             self._task.cancel()
+        if self._listening is not None:
+            self._listening.remove_reader(self._bell.fileno())
+            self._listening = None
+        self._bell.close()

@@ -16,13 +16,25 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from client import Detector
-from client.errors import ClientError, ConnectionLost, DeadlineExceeded, DetectorNotFound, Overloaded, ServerError, Unreachable
+from client.errors import (
+    ClientError,
+    ConnectionLost,
+    DeadlineExceeded,
+    DetectorNotFound,
+    Overloaded,
+    ServerError,
+    ServerFailed,
+    Unreachable,
+)
 from console import analysis
+from console.bell import Bells
 from console.database import Database
 from console.jobs import Job, JobQueue, Outcome
+from console.progress import Notes
 from console.settings import ConsoleSettings
 from console.store import Store
 from console.webhooks import Courier
@@ -30,11 +42,11 @@ from preprocess import PreprocessError, Preprocessor
 from preprocess.errors import WorkerError
 
 logger = logging.getLogger("unmask.console.worker")
-_AWAY = (Unreachable, ConnectionLost, Overloaded, DetectorNotFound, DeadlineExceeded)
-"""The server may be starting again, and a detector that is being loaded is not found: worth waiting for."""
+_AWAY = (Unreachable, ConnectionLost, Overloaded, DetectorNotFound, DeadlineExceeded, ServerFailed)
+"""The server may be starting again, a detector that is being loaded is not found, and a busy machine may have cost the server a
+worker: worth waiting for."""
 _RETRY_S = (0.5, 1.0, 2.0, 5.0)
 _LOADING_S = 30.0
-_PROGRESS_EVERY_S = 0.2
 _HOUSEKEEPING_S = 1.0
 _PURGE_S = 30.0
 
@@ -47,11 +59,14 @@ class Worker:
         self._settings = settings
         self._database = Database(settings.database)
         self._database.create()
+        bells = Bells(settings.bells_dir)
+        self._bell = bells.hang("worker")
         self._queue = JobQueue(
             self._database,
             lease_s=settings.lease_s,
             max_attempts=settings.max_attempts,
             result_ttl_s=settings.result_ttl_s,
+            bells=bells,
         )
         self._store = Store(
             self._database,
@@ -59,6 +74,7 @@ class Worker:
             results_dir=settings.results_dir,
             max_queued=settings.max_queued,
         )
+        self._notes = Notes(self._queue)
         self._courier = Courier(self._database, settings)
         self._preprocessor = Preprocessor()
         self._detectors: dict[str, Detector] = {}
@@ -78,7 +94,8 @@ class Worker:
             while not self._stop.is_set():
                 job = self._queue.claim(self.id)
                 if job is None:
-                    self._stop.wait(self._settings.poll_s)
+                    # A ring that came since the look is still there.
+                    self._bell.wait(self._settings.poll_s)
                     continue
                 self._current = job
                 try:
@@ -94,6 +111,8 @@ class Worker:
             for detector in self._detectors.values():
                 detector.close()
             self._queue.release(self.id)
+            self._notes.close()
+            self._bell.close()
             self._database.close()
 
     def stop(self) -> None:
@@ -101,6 +120,7 @@ class Worker:
         if self._stop.is_set():
             return
         self._stop.set()
+        self._bell.ring()
         threading.Thread(target=self._give_up_late, daemon=True).start()
 
     def _give_up_late(self) -> None:
@@ -121,9 +141,9 @@ class Worker:
                 detector=self._detector(job.detector),
                 preprocessor=self._preprocessor,
                 picture_px=self._settings.picture_px,
-                progress=self._reporter(job),
+                progress=partial(self._notes.note, job),
             )
-            self._queue.progress(job, "verdict")
+            self._notes.note(job, "verdict")
             analysis.write_artefacts(folder, verdict, extraction)
             outcome = Outcome(
                 label=verdict.label,
@@ -170,8 +190,8 @@ class Worker:
         """Whether the analysis waits for the server; else its time for that is up."""
         waited_s = time.time() - job.waiting_since if job.waiting_since is not None else 0.0
         longest_s = self._settings.server_wait_s
-        if isinstance(error, DetectorNotFound):
-            # Either it is just being loaded, or the name is wrong for good.
+        if isinstance(error, DetectorNotFound | ServerFailed):
+            # Either it is just being loaded, or started anew; or the name is wrong, or the model broken, for good.
             longest_s = min(longest_s, _LOADING_S)
         if waited_s >= longest_s:
             return False
@@ -180,18 +200,6 @@ class Worker:
         logger.log(level, "%s: %s; tried again in %g s", job.id, error, delay_s)
         self._queue.postpone(job, delay_s=delay_s)
         return True
-
-    def _reporter(self, job: Job) -> analysis.Progress:
-        last = ("decode", 0.0)
-
-        def report(stage: str, done: int, planned: int) -> None:
-            nonlocal last
-            now = time.monotonic()
-            if stage != last[0] or now - last[1] >= _PROGRESS_EVERY_S:
-                last = (stage, now)
-                self._queue.progress(job, stage, done, planned)
-
-        return report
 
     def _detector(self, name: str) -> Detector:
         if name not in self._detectors:

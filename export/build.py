@@ -14,6 +14,7 @@ from export.calibration import Calibration
 from export.contents import weights_sha256
 from export.detector import ClipHead, FrameEncoder, SequenceHead
 from export.errors import CalibrationError
+from export.gradient_graph import add_maps
 from export.graphs import FILES, export_encoder, export_head
 from export.model_configs import Variant
 from export.quantize import WIDE_LSTM, write_int8_encoder, write_int8_head
@@ -111,6 +112,8 @@ def build_encoder(encoder: FrameEncoder, folder: Path, info: ModelInfo, recipe: 
             raise CalibrationError(
                 f"the stored INT8 ranges are of another graph ({error.args[0]}); calibrate again with --calibrate-on"
             ) from error
+    # Last: INT8 and FP16 are made without. The explainer asks the fp32 graph alone.
+    add_maps(folder / FILES["fp32"], image_size_px=info.image_size_px)
 
 
 def build_head(head: ClipHead, folder: Path, variant: Variant) -> None:

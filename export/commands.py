@@ -13,6 +13,7 @@ from export.errors import ExportError, LiveError
 
 if TYPE_CHECKING:
     from export.build import Int8Source
+    from export.explainer import WrittenExplainer
     from export.facts import Flags
     from export.load import Loaded
     from export.repository import Written
@@ -66,6 +67,11 @@ def _frames(context: click.Context, parameter: click.Parameter, value: str | Non
 @click.option("--save-calibration", type=click.Path(path_type=Path, dir_okay=False), help="Keep the measured INT8 ranges here.")
 @click.option("--no-int8", is_flag=True, help="Leave INT8 out; the cpu profile then runs in bf16.")
 @click.option(
+    "--explainer/--no-explainer",
+    default=None,
+    help="Build what the heat maps are computed with, too [default: for the default detector alone].",
+)
+@click.option(
     "--report", "report_folder", is_flag=False, flag_value="out/parity", type=click.Path(path_type=Path, file_okay=False),
     help="Compare every precision in every engine; writes parity.json and parity.png into a folder [default: out/parity].",
 )  # fmt: skip
@@ -77,6 +83,7 @@ def export(
     calibrate_on: Path | None,
     save_calibration: Path | None,
     no_int8: bool,
+    explainer: bool | None,
     report_folder: Path | None,
     verbose: bool,
     **facts: Any,
@@ -104,9 +111,8 @@ def export(
     source = Int8Source(wanted=not no_int8, clips=calibrate_on, save_to=save_calibration)
     try:
         loaded = _load(checkpoints, Flags(**facts))
-        written = _write(loaded, repository, source, url)
-        for result in written:
-            click.echo(_line(result))
+        wanted = not checkpoints if explainer is None else explainer
+        written = _write(loaded, repository, source, url, explainer=wanted)
         if report_folder is not None:
             from export.report import report
 
@@ -138,22 +144,33 @@ def _load(checkpoints: Sequence[Path], flags: "Flags") -> "list[Loaded]":
     return loaded
 
 
-def _write(loaded: "Sequence[Loaded]", repository: Path, source: "Int8Source", url: str | None) -> "list[Written]":
+def _write(
+    loaded: "Sequence[Loaded]", repository: Path, source: "Int8Source", url: str | None, *, explainer: bool
+) -> "list[Written]":
     import contextlib
     import dataclasses
 
+    from export.explainer import drop_explainer, write_explainer
     from export.live import LiveServer
     from export.repository import write_detector
 
     with contextlib.ExitStack() as stack:
         live: LiveServer | None = stack.enter_context(LiveServer(url)) if url is not None else None
-        return [
-            write_detector(
+        written = []
+        for detector in loaded:
+            result = write_detector(
                 detector.encoder, detector.head, detector.info, repository,
                 int8=dataclasses.replace(source, checkpoint=detector.path if detector.path.is_file() else None), live=live,
-            )
-            for detector in loaded
-        ]  # fmt: skip
+            )  # fmt: skip
+            click.echo(_line(result))
+            written.append(result)
+            if explainer:
+                click.echo(
+                    _explainer_line(write_explainer(detector.encoder, detector.head, detector.info, repository, live=live))
+                )
+            elif drop_explainer(detector.info.detector, repository, live=live):
+                click.echo(f"{repository}: removed the explainer of {detector.info.detector}")
+        return written
 
 
 def _line(written: "Written") -> str:
@@ -167,3 +184,11 @@ def _line(written: "Written") -> str:
     return (
         f"{where}; version {written.version}, fp32, fp16, {int8}; logits within {worst:.1e} of PyTorch at T = {lengths}{gone}"
     )
+
+
+def _explainer_line(written: "WrittenExplainer") -> str:
+    if not written.differences:
+        return f"{written.repository}: {written.name}; there already, unchanged"
+    lengths = ", ".join(str(length) for length in written.differences)
+    worst = max(written.differences.values())
+    return f"{written.repository}: {written.name}; maps within {worst:.1e} of PyTorch, relatively, at T = {lengths}"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 CONTENT_FILE = "content.json"
 """Inside a version folder; Triton does not look at it."""
-_MAKERS = ("detector", "graphs", "resnext", "quantize", "model_configs")
+_MAKERS = ("detector", "graphs", "gradient_graph", "resnext", "quantize", "model_configs", "explainer_configs")
 """Modules of this package whose change may change what is written."""
 
 

@@ -5,12 +5,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from client.model_info import ModelInfo
+from client.model_info import DEFAULT_DETECTOR, ModelInfo
 from export.contents import weights_sha256
 from export.detector import FrameEncoder, SequenceHead
 from export.facts import Flags
 from export.load import default_weights, load_detector
-from export.repository import DEFAULT_DETECTOR
 from export.resnext import ResNeXt50
 
 SEED = 20261120

@@ -155,6 +155,11 @@ def model_info(
         raise FactError(
             f"the detector's name is {values['detector']!r}; it must be 1 to 128 letters, digits, _, - or . (--name chooses another)"
         )
+    if values["detector"].startswith(("deepfake_explainer", "explain_")):
+        raise FactError(
+            f"the detector's name is {values['detector']!r}; names that begin with explain_ or deepfake_explainer are those of explainers "
+            "(--name chooses another)"
+        )
     try:
         return ModelInfo(**values)
     except ModelInfoError as error:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QDQQuantizer, QuantType, TensorData, TensorsData, quantize_dynamic
 from onnxruntime.quantization.calibrate import CalibrationMethod, create_calibrator
 
+from export.gradient_graph import without_maps
 from export.graphs import FEATURES_NAME, FRAMES
 
 Crops = NDArray[np.uint8]
@@ -70,7 +71,7 @@ def write_int8_encoder(graph: Path, ranges: Ranges, target: Path, *, float_block
     Raises:
         KeyError: ``ranges`` are of another graph.
     """
-    model = onnx.shape_inference.infer_shapes(onnx.load(graph))
+    model = onnx.shape_inference.infer_shapes(without_maps(onnx.load(graph)))
     data = {name: TensorData(lowest=np.float32(low), highest=np.float32(high)) for name, (low, high) in ranges.items()}
     wanted = {name for node in model.graph.node if node.op_type in _OPERATORS for name in node.output}
     if unknown := sorted(wanted - data.keys()):

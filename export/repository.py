@@ -10,12 +10,13 @@ from pathlib import Path
 
 from torch import nn
 
-from client.model_info import ModelInfo
+from client.model_info import DEFAULT_DETECTOR, ModelInfo
 from export import contents, graphs
 from export.build import Int8Source, Recipe, build_encoder, build_head, variant_of
 from export.contents import content_sha256, detectors, latest_version, users
 from export.detector import ClipHead, FrameEncoder
 from export.errors import LiveError, RepositoryError
+from export.explainer import remove_explainer
 from export.live import LiveServer
 from export.locks import exporting, replacing
 from export.model_configs import PROFILES, Variant, encoder_config, ensemble_config, head_config, to_text
@@ -23,7 +24,6 @@ from export.parity import Comparison, compare, require
 
 logger = logging.getLogger("unmask.export")
 ENCODER, HEAD = "frame_encoder", "clip_head"
-DEFAULT_DETECTOR = "deepfake_detector"
 SPARE_BYTES = 64 * 2**20
 """Room that an export leaves on the disk."""
 
@@ -79,7 +79,7 @@ def write_detector(
     """
     clip_head = ClipHead(head, temperature=info.temperature).eval()
     encoder = encoder.eval()
-    with exporting(repository), _staging(repository) as staging:
+    with exporting(repository), staging_beside(repository) as staging:
         try:
             recipe = int8.recipe(encoder, clip_head, info, staging)
             variant = variant_of(recipe, head)
@@ -126,11 +126,12 @@ def remove_detector(name: str, repository: Path, *, live: LiveServer | None = No
             raise RepositoryError(f"{repository} has no detector {name!r}; it has {', '.join(found) or 'none'}")
         others = {model for other in found.values() if other.info.detector != name for model in other.models}
         gone = (name, *(model for model in found[name].models if model not in others))
+        remove_explainer(name, repository, live=live)
         if live is not None:
             for model in gone:
                 live.unload(model)
         with contextlib.nullcontext() if live is not None else replacing(repository):
-            _delete(repository, gone)
+            delete_models(repository, gone)
     return gone
 
 
@@ -160,7 +161,8 @@ def write_configs(
 
 
 @contextlib.contextmanager
-def _staging(repository: Path) -> Iterator[Path]:
+def staging_beside(repository: Path) -> Iterator[Path]:
+    """A folder to make models in, removed at the end; the caller holds the repository's lock."""
     # Beside the repository, so that moving into it is one rename on one file system and a server never sees half a model.
     parent = repository.resolve().parent
     prefix = f".{repository.resolve().name}-"
@@ -302,7 +304,7 @@ def _swap(
     if live is not None:
         for model in orphans:
             live.unload(model)
-    _delete(repository, orphans)
+    delete_models(repository, orphans)
     return orphans
 
 
@@ -333,7 +335,8 @@ def _put_back(new: Path, old: Path, aside: Path) -> None:
         aside.rename(old)
 
 
-def _delete(repository: Path, models: tuple[str, ...]) -> None:
+def delete_models(repository: Path, models: tuple[str, ...]) -> None:
+    """Takes models' folders away, those that are there."""
     for model in models:
         # Renamed first: a folder that is being deleted must not look like a model.
         trash = repository.resolve().parent / f".{repository.resolve().name}-trash-{model}"

@@ -20,7 +20,7 @@ class SourceFacts:
     """After rotation, as a viewer sees it."""
     height_px: int
     rotation_deg: int
-    """Clockwise turn that was applied to make the picture upright: 0, 90, 180 or 270."""
+    """Clockwise turn that was applied to make the picture upright: 0, 90, 180 or 270. A mirror image is mirrored back, too."""
     fps: float | None
     frame_count: int | None
     """Frames in the file; None where neither the container nor decoding told."""
@@ -35,7 +35,7 @@ class Dropped:
     frame_index: int
     timestamp_s: float
     reason: str
-    """``no_face``, ``face_too_small``, ``face_too_blurry``, ``other_track`` ..."""
+    """One of ``preprocess.REASONS``, such as ``no_face`` or ``face_too_small``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ class Clip:
     timestamps_s: NDArray[np.float64]
     """Presentation times, (T,)."""
     frame_indices: NDArray[np.int64]
-    """Positions in decoding order, (T,)."""
+    """Positions in presentation order, (T,)."""
     boxes_px: NDArray[np.float32]
     """Face boxes in upright source pixels, (T, 4) as x0, y0, x1, y1."""
     detector_scores: NDArray[np.float32]

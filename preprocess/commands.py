@@ -2,13 +2,14 @@
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import click
 
-from preprocess.clip import Extraction
-from preprocess.errors import FaceModelMissingError, PreprocessError
+from preprocess.errors import FaceModelMissingError, OptionError, PreprocessError
+from preprocess.media import find_media
 from preprocess.options import ExtractionOptions, Sampling, ShortClip
 
 
@@ -45,74 +46,66 @@ def setup() -> None:
 @click.option("--margin", "crop_margin", default=1.3, show_default=True, help="Side of the square, in sides of the face.")
 @click.option("--align", is_flag=True, help="Turn faces upright and to one scale.")
 @click.option("--workers", default=1, show_default=True, help="Files that are read at a time.")
-def faces(
-    paths: tuple[Path, ...],
-    out: Path,
-    frames: int,
-    sampling: Sampling,
-    interval_s: float,
-    window_frames: int,
-    short_clip: ShortClip,
-    start_s: float | None,
-    end_s: float | None,
-    image_size_px: int,
-    crop_margin: float,
-    align: bool,
-    workers: int,
-) -> None:
+def faces(paths: tuple[Path, ...], out: Path, workers: int, **options: Any) -> None:
     """Write the face crops, a contact sheet and a JSON of what preprocessing sees.
 
     \b
     PATHS                one or more files or folders; of a folder all media files
     OUT/NAME/            one folder a file: track_N/FRAME.png, contact_sheet.png, faces.json
     standard output      one JSON object a line: path, folder, faces, frames; or path, error, message
+
+    Of a folder, what an earlier run left in OUT is not read again. Exit code 1 when a file gave an error or its folder could
+    not be written, 2 when an option is wrong.
     """
     from preprocess.export_faces import write_faces
-    from preprocess.media import find_media
     from preprocess.preprocessor import Preprocessor
 
     try:
-        options = ExtractionOptions(
-            image_size_px=image_size_px,
-            crop_margin=crop_margin,
-            frames=frames,
-            sampling=sampling,
-            short_clip=short_clip,
-            interval_s=interval_s,
-            window_frames=window_frames,
-            start_s=start_s,
-            end_s=end_s,
-            align=align,
-        )
+        wanted = ExtractionOptions(**options)
         preprocessor = Preprocessor(workers=workers)
-    except (PreprocessError, ValueError) as error:
+    except OptionError as error:
         raise click.UsageError(str(error)) from error
     failed = False
     folders = _Folders(out)
     with preprocessor:
-        for path in paths:
-            try:
-                for found, result in preprocessor.extract_all(find_media(path), options):
-                    if isinstance(result, Extraction):
-                        folder = folders.of(found)
-                        report = write_faces(result, folder)
-                        _say(
-                            path=str(found),
-                            folder=str(folder),
-                            faces=len(report["clips"]),
-                            frames=[len(clip["frame_indices"]) for clip in report["clips"]],
-                            notes=report["notes"],
-                        )
-                    elif isinstance(result, FaceModelMissingError):
-                        raise click.ClickException(str(result))
-                    else:
-                        failed = True
-                        _say(path=str(found), error=result.code, message=str(result))
-            except PreprocessError as error:
+        found = _expand(paths, out)
+        results = preprocessor.extract_all([path for path, reason in found if reason is None], wanted)
+        for path, reason in found:
+            result = next(results)[1] if reason is None else reason
+            if isinstance(result, FaceModelMissingError):
+                raise click.ClickException(str(result))
+            if isinstance(result, PreprocessError):
                 failed = True
-                _say(path=str(path), error=error.code, message=str(error))
+                _say(path=str(path), error=result.code, message=str(result))
+                continue
+            folder = folders.of(path)
+            try:
+                report = write_faces(result, folder)
+            except OSError as refused:
+                raise click.ClickException(f"{folder} cannot be written: {refused}; give another --out") from refused
+            _say(
+                path=str(path),
+                folder=str(folder),
+                faces=len(report["clips"]),
+                frames=[len(clip["frame_indices"]) for clip in report["clips"]],
+                notes=report["notes"],
+            )
     if failed:
         sys.exit(1)
+
+
+def _expand(paths: Iterable[Path], out: Path) -> list[tuple[Path, PreprocessError | None]]:
+    """Media files of files and folders, in order; a path that has none stands with its error."""
+    found: list[tuple[Path, PreprocessError | None]] = []
+    for path in paths:
+        try:
+            below = find_media(path)
+        except PreprocessError as error:
+            found.append((path, error))
+            continue
+        # The crops of an earlier run are pictures of faces, too.
+        found += [(file, None) for file in below if file == path or not file.resolve().is_relative_to(out.resolve())]
+    return found
 
 
 def _say(**values: object) -> None:

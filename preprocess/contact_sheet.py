@@ -34,7 +34,7 @@ def contact_sheet(extraction: Extraction) -> "Image":
     height = 2 * _MARGIN_PX + head_px + sum(heights) + len(wrapped) * line_px
     sheet = Image.new("RGB", (width, height), _PAPER)
     draw = ImageDraw.Draw(sheet)
-    draw.text((_MARGIN_PX, _MARGIN_PX), Path(extraction.source.path).name, _INK, bold)
+    draw.text((_MARGIN_PX, _MARGIN_PX), _title(Path(extraction.source.path).name, bold, width - 2 * _MARGIN_PX), _INK, bold)
     draw.text((_MARGIN_PX, _MARGIN_PX + 28), _facts(extraction), _FAINT, text)
     top = _MARGIN_PX + head_px
     for clip, band_px in zip(extraction.clips, heights, strict=True):
@@ -57,6 +57,17 @@ def contact_sheet(extraction: Extraction) -> "Image":
     for number, piece in enumerate(wrapped):
         draw.text((_MARGIN_PX, top + 8 + number * line_px), piece, _FAINT, text)
     return sheet
+
+
+def _title(name: str, font: "FreeTypeFont | ImageFont", width_px: int) -> str:
+    """A file's name in one line: any character but a zero and a slash may be in it, and it may have 255 of them."""
+    name = "".join(character if character.isprintable() else "?" for character in name)
+    kept = len(name)
+    while (
+        font.getlength(shown := name if kept == len(name) else f"{name[: kept - 12]}...{name[-12:]}") > width_px and kept > 24
+    ):
+        kept -= 1
+    return shown
 
 
 def _rows(clip: Clip) -> int:

@@ -36,8 +36,8 @@ def crop_square(rgb: NDArray[np.uint8], box: Box, *, size_px: int, margin: float
     return np.asarray(cv2.resize(inside, (size_px, size_px), interpolation=method), np.uint8)
 
 
-def encode_picture(rgb: NDArray[np.uint8], longest_px: int) -> bytes:
-    """A JPEG for people of a (H, W, 3) uint8 RGB picture, scaled down to at most ``longest_px`` on its longer side."""
+def shrink_picture(rgb: NDArray[np.uint8], longest_px: int) -> NDArray[np.uint8]:
+    """A (H, W, 3) uint8 RGB picture scaled down to at most ``longest_px`` on its longer side; always a copy."""
     import cv2
 
     height, width = rgb.shape[:2]
@@ -48,7 +48,14 @@ def encode_picture(rgb: NDArray[np.uint8], longest_px: int) -> bytes:
         if step > 1:
             rgb = np.asarray(cv2.resize(rgb, (width // step, height // step), interpolation=cv2.INTER_AREA), np.uint8)
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        rgb = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+        return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+    return rgb.copy()
+
+
+def encode_picture(rgb: NDArray[np.uint8]) -> bytes:
+    """A JPEG for people of a (H, W, 3) uint8 RGB picture."""
+    import cv2
+
     encoded, jpeg = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])
     if not encoded:
         raise ValueError(f"a picture of shape {rgb.shape} could not be encoded as JPEG")
@@ -57,7 +64,8 @@ def encode_picture(rgb: NDArray[np.uint8], longest_px: int) -> bytes:
 
 _ALIGNED = np.array([(0.345, 0.38), (0.655, 0.38), (0.5, 0.56), (0.5, 0.73)], np.float64)
 """Where right eye, left eye, nose tip and mouth centre stand in an aligned crop of margin 1.3, as shares of its side.
-BlazeFace gives the mouth as one point, so of the customary five points there are four."""
+BlazeFace gives the mouth as one point, so of the customary five points there are four; the corners of the mouth would take
+MediaPipe's face mesh, a third model, run on every face."""
 
 
 def crop_aligned(rgb: NDArray[np.uint8], points: NDArray[np.float32], *, size_px: int, margin: float) -> NDArray[np.uint8]:

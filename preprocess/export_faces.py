@@ -44,7 +44,8 @@ def _rounded(values: list[float], digits: int) -> list[float]:
 def write_faces(extraction: Extraction, folder: Path) -> dict[str, Any]:
     """Writes ``track_N/FRAME.png``, ``contact_sheet.png`` and ``faces.json``; returns what the JSON says.
 
-    The JSON is written last and renamed into its place: where it is, the rest is complete.
+    What an earlier run left there is removed first. The JSON is written last and renamed into its place: where it is, the
+    rest is complete.
 
     Raises:
         OSError: The folder cannot be written.
@@ -52,6 +53,7 @@ def write_faces(extraction: Extraction, folder: Path) -> dict[str, Any]:
     from PIL import Image
 
     folder.mkdir(parents=True, exist_ok=True)
+    _clear(folder)
     report = describe(extraction)
     for clip, entry in zip(extraction.clips, report["clips"], strict=True):
         track = folder / f"track_{clip.track_id}"
@@ -75,3 +77,13 @@ def write_faces(extraction: Extraction, folder: Path) -> dict[str, Any]:
         Path(partial).unlink(missing_ok=True)
         raise
     return report
+
+
+def _clear(folder: Path) -> None:
+    (folder / "faces.json").unlink(missing_ok=True)
+    for crop in folder.glob("track_*/*.png"):
+        if crop.stem.isdecimal() and len(crop.stem) >= 6:
+            crop.unlink()
+    for track in folder.glob("track_*"):
+        if track.is_dir() and not any(track.iterdir()):
+            track.rmdir()

@@ -1,5 +1,6 @@
 """Which files are media: by suffix when a folder is searched, by their first bytes when one is opened."""
 
+import errno
 import os
 import stat
 from dataclasses import dataclass
@@ -42,25 +43,39 @@ def find_media(path: str | os.PathLike[str]) -> list[Path]:
     A file named by the caller is returned whatever its suffix: what it is, its content says.
 
     Raises:
-        MediaNotFoundError: No such path.
+        MediaNotFoundError: No such path, or it cannot be looked at.
         NoMediaError: A folder without a file that has a media suffix.
     """
     root = Path(path)
-    if not root.exists():
-        raise MediaNotFoundError(f"{root} does not exist; give a media file or a folder that holds some")
-    if not root.is_dir():
-        return [root]
+    try:
+        mode = root.stat().st_mode
+        if not stat.S_ISDIR(mode):
+            return [root]
+        os.scandir(root).close()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise MediaNotFoundError(f"{root} does not exist; give a media file or a folder that holds some") from error
+    except (OSError, ValueError) as error:
+        # No permission, a name that is too long, a loop of links, a zero byte in the name.
+        reason = getattr(error, "strerror", None) or error
+        raise MediaNotFoundError(f"{root} cannot be looked at ({reason}); give a readable media file or folder") from error
     found: list[Path] = []
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         found += [
             Path(folder, name)
             for name in names
-            if not name.startswith(".") and Path(name).suffix.lower() in MEDIA_SUFFIXES and Path(folder, name).is_file()
+            if not name.startswith(".") and Path(name).suffix.lower() in MEDIA_SUFFIXES and _is_file(Path(folder, name))
         ]
     if not found:
         raise NoMediaError(f"{root} holds no media file; looked for {' '.join(sorted(MEDIA_SUFFIXES))}")
     return sorted(found)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a link to where this process may not look
+        return False
 
 
 def open_media(path: str | os.PathLike[str], settings: PreprocessSettings) -> BinaryIO:
@@ -71,10 +86,11 @@ def open_media(path: str | os.PathLike[str], settings: PreprocessSettings) -> Bi
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    except OSError as error:
-        if error.errno is not None and Path(path).exists() and not Path(path).is_file():
-            raise NotAFileError(f"{path} is not a regular file; give a media file on a local disk") from error
-        raise MediaNotFoundError(f"{path} cannot be opened ({error.strerror}); give a readable media file") from error
+    except (OSError, ValueError) as error:
+        if getattr(error, "errno", None) == errno.ENXIO:
+            raise NotAFileError(f"{path} is a socket or a device; give a regular media file") from error
+        reason = getattr(error, "strerror", None) or error
+        raise MediaNotFoundError(f"{path} cannot be opened ({reason}); give a readable media file") from error
     try:
         facts = os.fstat(descriptor)
         if not stat.S_ISREG(facts.st_mode):

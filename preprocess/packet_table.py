@@ -38,6 +38,10 @@ class PacketTable:
             while candidate >= 0 and self.pts[starts[candidate]] > self.pts[target]:
                 candidate -= 1
             start = int(starts[candidate]) if candidate >= 0 else 0
+            # An open group of pictures: decoded after its key frame, shown before it, and needing the group before. The
+            # run that another target began at that key frame has to begin earlier.
+            while runs and runs[-1][0] > start:
+                runs.pop()
             end = runs[-1][1] if runs else 0
             if start - end >= MIN_SKIPPED_PACKETS:
                 runs.append((start, target + 1))

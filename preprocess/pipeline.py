@@ -5,7 +5,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import BinaryIO
 
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from preprocess.assembly import SampledFrame, Sighting, assemble
 from preprocess.clip import Dropped, Extraction, SourceFacts
-from preprocess.crops import crop_aligned, crop_square, encode_picture
+from preprocess.crops import crop_aligned, crop_square, encode_picture, shrink_picture
 from preprocess.deadline import Deadline
 from preprocess.errors import UndecodableError
 from preprocess.faces import FaceFinder
@@ -51,6 +50,10 @@ class StageClock:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
+_SHRUNK_FRAMES = 64
+"""Pictures that wait to be encoded, at most; 0.7 MB each at 640 px."""
+
+
 class FramePipeline:
     """Looks for faces in the sampled frames of one file, given in order of time."""
 
@@ -63,14 +66,20 @@ class FramePipeline:
         self._cuts = CutFinder()
         self._since_look_round = LOOK_ROUND_EVERY
         self.frames: list[SampledFrame] = []
-        self._pictures: dict[int, Future[bytes]] = {}
-        # In a thread of its own: encoding takes a fifth of what finding faces does, and neither needs the interpreter.
-        self._encoder = ThreadPoolExecutor(1, "unmask-picture") if options.picture_px is not None else None
+        self.sizes_px: list[tuple[int, int]] = []
+        """Width and height of the first frame and of each that differs from the one before."""
+        self._pictures: dict[int, bytes] = {}
+        self._shrunk: dict[int, NDArray[np.uint8]] = {}
 
     def add(self, index: int, timestamp_s: float, rgb: NDArray[np.uint8]) -> None:
         """Takes the next sampled frame, (H, W, 3) uint8 RGB, upright."""
         with self._clock.stage("track"):
-            cut = self._cuts.is_cut(rgb)
+            height, width = rgb.shape[:2]
+            resized = bool(self.sizes_px) and self.sizes_px[-1] != (width, height)
+            if resized or not self.sizes_px:
+                self.sizes_px.append((width, height))
+            # Boxes before and after are in different pixels and cannot be compared.
+            cut = self._cuts.is_cut(rgb) or resized
             if cut:
                 self._tracker.cut()
             expected = self._tracker.expected(timestamp_s)
@@ -91,22 +100,23 @@ class FramePipeline:
                 measures = measure(crop, face)
                 frame.sightings.append(Sighting(key, face, crop, measures, reason_to_drop(measures, self._settings)))
         self.frames.append(frame)
-        if self._encoder is not None and self._options.picture_px is not None:
-            waiting = [future for future in self._pictures.values() if not future.done()]
-            if len(waiting) >= self._settings.queued_frames:  # each holds a whole frame
-                with self._clock.stage("picture"):
-                    waiting[0].result()
-            self._pictures[index] = self._encoder.submit(encode_picture, rgb, self._options.picture_px)
+        if self._options.picture_px is not None:
+            # In a thread it held up the decoder's on two processors, for three times what it saved; when the decoder is done, it is
+            # cheap. What waits for that is bounded.
+            with self._clock.stage("picture"):
+                self._shrunk[index] = shrink_picture(rgb, self._options.picture_px)
+                if len(self._shrunk) >= _SHRUNK_FRAMES:
+                    self._encode()
 
     def pictures(self) -> dict[int, bytes]:
-        """JPEGs by frame index; waits for those that are not done yet."""
+        """JPEGs by frame index, where the options ask for them."""
         with self._clock.stage("picture"):
-            return {index: future.result() for index, future in self._pictures.items()}
+            self._encode()
+        return self._pictures
 
-    def close(self) -> None:
-        """Ends the thread that encodes pictures."""
-        if self._encoder is not None:
-            self._encoder.shutdown(cancel_futures=True)
+    def _encode(self) -> None:
+        self._pictures |= {index: encode_picture(rgb) for index, rgb in self._shrunk.items()}
+        self._shrunk.clear()
 
 
 def run(
@@ -129,19 +139,19 @@ def run(
     with clock.stage("open"):
         container = identify(stream, name)
     pipeline = FramePipeline(finder, options, settings, clock)
-    try:
-        if container.kind == "image":
-            source, plan = _run_image(stream, container, name, settings, clock, pipeline)
-        else:
-            source, plan = _run_video(stream, container, name, options, settings, clock, pipeline, deadline, progress)
-        pictures = pipeline.pictures()
-    finally:
-        pipeline.close()
+    if container.kind == "image":
+        source, plan = _run_image(stream, container, name, settings, clock, pipeline)
+    else:
+        source, plan = _run_video(stream, container, name, options, settings, clock, pipeline, deadline, progress)
+    pictures = pipeline.pictures()
     with clock.stage("track"):
         repeats = {int(i): int(n) for i, n in zip(plan.indices, plan.repeats, strict=True) if n != 1}
         clips, dropped, notes = assemble(pipeline.frames, repeats, settings)
         seen = {frame.index for frame in pipeline.frames}
         lost = [int(index) for index in plan.indices if int(index) not in seen]
+    if len(pipeline.sizes_px) > 1:
+        sizes = ", ".join(f"{width}x{height}" for width, height in pipeline.sizes_px[:4])
+        notes = (*notes, f"the pictures change their size ({sizes}); boxes are in pixels of their own frame")
     times_s = {int(index): time_s for index, time_s in zip(plan.indices, plan.timestamps_s, strict=True)}
     if lost:
         notes = (*notes, f"{len(lost)} of {len(plan.indices)} sampled frames could not be decoded")
@@ -202,24 +212,29 @@ def _run_video(
     with reader:
         plan = plan_samples(reader.timestamps_s, options)
         ahead = _ReadAhead(reader, plan.indices, settings.queued_frames)
+        unreadable: UndecodableError | None = None
         try:
             while True:
                 with clock.stage("decode"):
                     frame = ahead.next()
                 if frame is None:
                     break
-                with clock.stage("convert"):
-                    rgb = frame.to_rgb()
+                try:
+                    with clock.stage("convert"):
+                        rgb = frame.to_rgb()
+                except UndecodableError as error:
+                    unreadable = error
+                    continue
                 pipeline.add(frame.index, frame.timestamp_s, rgb)
                 if progress is not None:
                     progress(len(pipeline.frames), len(plan.indices))
                 deadline.check()
         finally:
-            ahead.stop()
+            with clock.stage("decode"):
+                ahead.stop()
         if not pipeline.frames:
-            raise UndecodableError(
-                f"none of the {len(plan.indices)} sampled frames of {name} can be decoded; it may be damaged: copy it again"
-            )
+            why = "it may be damaged: copy it again" if unreadable is None else str(unreadable)
+            raise UndecodableError(f"none of the {len(plan.indices)} sampled frames of {name} can be decoded; {why}")
         width, height = reader.size_px
         source = SourceFacts(
             path=name,
@@ -228,7 +243,7 @@ def _run_video(
             codec=reader.codec,
             width_px=width,
             height_px=height,
-            rotation_deg=reader.turn_deg,
+            rotation_deg=reader.orientation.turn_deg,
             fps=reader.fps,
             frame_count=reader.frame_count,
             duration_s=reader.duration_s,

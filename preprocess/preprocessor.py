@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 from preprocess.clip import Extraction
 from preprocess.errors import OptionError, PreprocessError
 from preprocess.media import open_media
-from preprocess.options import ExtractionOptions, Sampling, ShortClip
+from preprocess.options import ExtractionOptions
 from preprocess.settings import PreprocessSettings
 
 if TYPE_CHECKING:
@@ -175,38 +175,12 @@ class _InProcess:
 
 
 def extract(
-    path: str | os.PathLike[str],
-    *,
-    image_size_px: int,
-    crop_margin: float,
-    frames: int = 60,
-    sampling: Sampling = "uniform",
-    short_clip: ShortClip = "shorten",
-    interval_s: float = 1.0,
-    window_frames: int = 16,
-    start_s: float | None = None,
-    end_s: float | None = None,
-    align: bool = False,
-    settings: PreprocessSettings | None = None,
+    path: str | os.PathLike[str], options: ExtractionOptions, *, settings: PreprocessSettings | None = None
 ) -> Extraction:
     """Faces of one file. For several files keep a ``Preprocessor``: starting one takes about a second.
-
-    The arguments are the fields of ``ExtractionOptions``.
 
     Raises:
         PreprocessError: See ``preprocess.errors``; ``code`` says which.
     """
-    options = ExtractionOptions(
-        image_size_px=image_size_px,
-        crop_margin=crop_margin,
-        frames=frames,
-        sampling=sampling,
-        short_clip=short_clip,
-        interval_s=interval_s,
-        window_frames=window_frames,
-        start_s=start_s,
-        end_s=end_s,
-        align=align,
-    )
     with Preprocessor(settings) as preprocessor:
         return preprocessor.extract(path, options)

@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from preprocess.errors import (
 )
 from preprocess.guarded_file import GuardedFile
 from preprocess.media import Container
+from preprocess.orientation import AS_STORED, Orientation, of_display_matrix
 from preprocess.packet_table import PacketTable
 from preprocess.random_access import is_disposable, is_random_access
 from preprocess.settings import PreprocessSettings
@@ -42,6 +43,8 @@ logger = logging.getLogger(__name__)
 MIN_SEEK_PACKETS = 250
 """Packets to pass over from which asking the container's index is quicker than reading on."""
 
+_BT709, _UNSPECIFIED, _BT601, _BT2020, _BT2020_CONSTANT = 1, 2, 5, 9, 10  # MatrixCoefficients, ITU-T H.273, table 4
+
 
 @dataclass(frozen=True, slots=True)
 class DecodedFrame:
@@ -51,17 +54,33 @@ class DecodedFrame:
     """Position in presentation order."""
     timestamp_s: float
     picture: "VideoFrame"
-    turn_deg: int
-    """Clockwise turn that makes it upright."""
+    orientation: Orientation = AS_STORED
+    """What makes it upright."""
 
     def to_rgb(self) -> NDArray[np.uint8]:
-        """Upright picture, (H, W, 3) uint8 RGB, contiguous."""
+        """Upright picture, (H, W, 3) uint8 RGB, contiguous.
+
+        Raises:
+            UndecodableError: Its colours or its pixel format cannot be converted.
+        """
+        import av
+
         frame = self.picture
-        # Files that do not say their matrix mean BT.709 from 720 lines up and BT.601 below: so do players.
-        unspecified = frame.colorspace == 2
-        matrix = (1 if frame.height >= 720 else 5) if unspecified else frame.colorspace
-        rgb = frame.to_ndarray(format="rgb24", src_colorspace=matrix, dst_colorspace=matrix, threads=1)
-        return np.ascontiguousarray(np.rot90(rgb, -(self.turn_deg // 90)), np.uint8)
+        matrix = int(frame.colorspace)
+        if matrix == _UNSPECIFIED:
+            # Files that do not say their matrix mean BT.709 from 720 lines up and BT.601 below: so do players.
+            matrix = _BT709 if frame.height >= 720 else _BT601
+        elif matrix == _BT2020_CONSTANT:
+            # FFmpeg has no conversion for constant luminance; the other BT.2020 is a few levels off, as in players.
+            matrix = _BT2020
+        try:
+            rgb = frame.to_ndarray(format="rgb24", src_colorspace=matrix, dst_colorspace=matrix, threads=1)
+        except (av.FFmpegError, ValueError) as error:
+            raise UndecodableError(
+                f"pictures of format {frame.format.name} with colour matrix {matrix} (ITU-T H.273) cannot be converted to RGB: "
+                f"{getattr(error, 'strerror', None) or error}; convert the file to BT.709"
+            ) from error
+        return self.orientation.upright(np.asarray(rgb, np.uint8))
 
 
 class VideoReader:
@@ -89,6 +108,10 @@ class VideoReader:
         self.decoded_frames = 0
         """Frames that the decoder has given so far."""
         self._at = 0
+        self._rotation_deg: int | None = None
+        """That of the frame from which the orientation was read."""
+        self.orientation = AS_STORED
+        """That of the last wanted frame."""
         self._container, self._stream = self._open()
         try:
             self._read_facts()
@@ -148,7 +171,10 @@ class VideoReader:
         for frame in self._pictures(np.array(sorted(wanted), np.int64)):
             index = wanted.pop(frame.pts, None) if frame.pts is not None else None
             if index is not None:
-                yield DecodedFrame(index, float(self.timestamps_s[index]), frame, self.turn_deg)
+                # A frame whose side data was asked for is in a reference cycle and lives until the garbage collector comes.
+                if frame.rotation != self._rotation_deg:
+                    self._rotation_deg, self.orientation = frame.rotation, _orientation(frame)
+                yield DecodedFrame(index, float(self.timestamps_s[index]), frame, self.orientation)
             if not wanted:
                 return
 
@@ -181,7 +207,9 @@ class VideoReader:
         if not streams:
             container.close()
             raise UndecodableError(f"{self._name} is {self._kind.name} without a video stream; give a file with pictures")
-        stream = streams[0]
+        # Of several the one that FFmpeg takes for the main one: a still that is not marked as cover art may come first.
+        best = container.streams.best("video")
+        stream = best if isinstance(best, av.VideoStream) and best in streams else streams[0]
         if stream.codec_context is None:
             container.close()
             raise UndecodableError(f"{self._name} has a video codec that this FFmpeg cannot decode; convert it to H.264")
@@ -203,14 +231,13 @@ class VideoReader:
         context = self._stream.codec_context
         self.codec = context.name
         self._check_pixels(context.width, context.height)
-        self.turn_deg = 0
         self._stored = (context.width, context.height)
 
     @property
     def size_px(self) -> tuple[int, int]:
         """Width and height, upright."""
         width, height = self._stored
-        return (height, width) if self.turn_deg in (90, 270) else (width, height)
+        return (height, width) if self.orientation.on_its_side else (width, height)
 
     def _check_pixels(self, width: int, height: int) -> None:
         if width * height > self._settings.max_frame_pixels:
@@ -353,7 +380,6 @@ class VideoReader:
                     "UNMASK_PREPROCESS_MAX_DECODED_FRAMES or look at a shorter span"
                 )
             self._check_pixels(frame.width, frame.height)
-            self.turn_deg = -frame.rotation % 360 if frame.rotation % 90 == 0 else 0
             yield frame
 
     def _undecodable(self, error: Exception) -> UndecodableError:
@@ -361,6 +387,14 @@ class VideoReader:
             f"{self._name} cannot be read as {self._kind.name}: {getattr(error, 'strerror', None) or error}; "
             "it may be damaged or cut off: copy it again"
         )
+
+
+def _orientation(frame: "VideoFrame") -> Orientation:
+    from av.sidedata.sidedata import Type
+
+    # PyAV's stubs say that the keys are strings; they are of this enumeration.
+    matrix = cast(Any, frame.side_data).get(Type.DISPLAYMATRIX)
+    return AS_STORED if matrix is None else of_display_matrix(bytes(matrix))
 
 
 def _demuxer_names(demuxer: str) -> tuple[str, ...]:

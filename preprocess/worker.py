@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from preprocess import face_models, wire
-from preprocess.errors import MemoryLimitError, PreprocessError
+from preprocess.errors import DecoderCrashedError, MemoryLimitError, PreprocessError
 from preprocess.options import ExtractionOptions
 from preprocess.sandbox import shut_off
 from preprocess.settings import PreprocessSettings
@@ -82,8 +82,18 @@ def _answer(
         return (
             _failure(
                 MemoryLimitError(
-                    f"{request['name']} needs more memory than {settings.max_memory_bytes} bytes; raise "
+                    f"{request['name']} needs more memory than {resource.getrlimit(resource.RLIMIT_AS)[0]} bytes; raise "
                     "UNMASK_PREPROCESS_MAX_MEMORY_BYTES"
+                )
+            ),
+            b"",
+        )
+    except Exception as error:  # libraries raise anything on damaged input; the parent replaces this process
+        logger.exception("reading %s failed", request["name"])
+        return (
+            _failure(
+                DecoderCrashedError(
+                    f"the decoding process failed while it read {request['name']} ({error!r}); the file is damaged or hostile"
                 )
             ),
             b"",
@@ -106,6 +116,8 @@ def _import_all() -> None:
             importlib.import_module(module.name)
     av.logging.set_level(av.logging.PANIC)
     Image.init()
+    # Pillow's own limit on pixels would stand in the way of a higher `max_frame_pixels`, which is checked in any case.
+    Image.MAX_IMAGE_PIXELS = None
     face_models.weights()
 
 
@@ -118,20 +130,28 @@ def _detector(settings: PreprocessSettings) -> Any:
 
 
 def _limit(settings: PreprocessSettings) -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (settings.max_memory_bytes, settings.max_memory_bytes))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    files = 256 if most == resource.RLIM_INFINITY else min(256, most)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+    for limit, value in (
+        (resource.RLIMIT_AS, settings.max_memory_bytes),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_NOFILE, 256),
+    ):
+        allowed = _within(limit, value)
+        resource.setrlimit(limit, (allowed, allowed))
+
+
+def _within(limit: int, value: int) -> int:
+    """The value, or less where whoever started this process allows it no more (`ulimit -H`)."""
+    _, most = resource.getrlimit(limit)
+    return value if most == resource.RLIM_INFINITY else min(value, most)
 
 
 def _limit_processor_time(settings: PreprocessSettings) -> None:
     """Should the parent die and the decoder hang, the kernel ends it: wall limit on all processors, from now."""
     used_s = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
     cores = len(os.sched_getaffinity(0))
-    _, most = resource.getrlimit(resource.RLIMIT_CPU)
-    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(used_s + settings.max_wall_s * cores) + 5, most))
+    limit_s = _within(resource.RLIMIT_CPU, math.ceil(used_s + settings.max_wall_s * cores) + 5)
+    resource.setrlimit(resource.RLIMIT_CPU, (limit_s, resource.getrlimit(resource.RLIMIT_CPU)[1]))
 
 
 def main() -> int:

@@ -57,15 +57,19 @@ class WorkerProcess:
         ours, theirs = socket.socketpair()
         root = str(Path(__file__).resolve().parent.parent)
         path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "preprocess.worker", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                env={**os.environ, "PYTHONPATH": path, "GLOG_minloglevel": "2", "TF_CPP_MIN_LOG_LEVEL": "2"},
-            )
+        try:
+            with theirs:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "preprocess.worker", str(theirs.fileno())],
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    env={**os.environ, "PYTHONPATH": path, "GLOG_minloglevel": "2", "TF_CPP_MIN_LOG_LEVEL": "2"},
+                )
+        except OSError as error:
+            ours.close()
+            raise WorkerError(f"{sys.executable} could not be started to decode in a process of its own: {error}") from error
         self._channel = ours
         self._files = 0
         self._said.clear()
@@ -128,10 +132,16 @@ class WorkerProcess:
             # Out of step (a Ctrl+C, a message that cannot be read): what comes next would be this file's answer.
             self._end()
             raise
-        extraction = wire.unpack_extraction(answer, blob)
         self._files += 1
-        if self._files >= self._settings.files_per_worker:
-            self.close()
+        try:
+            extraction = wire.unpack_extraction(answer, blob)
+        except (DecoderCrashedError, WorkerError):
+            self._end()
+            raise
+        finally:
+            # A file that ends in an error wears the process out as well.
+            if self._files >= self._settings.files_per_worker:
+                self.close()
         self._account(extraction.stage_s, started - began, time.perf_counter() - began)
         return extraction
 

@@ -39,6 +39,7 @@ class _Stop(Exception):
 @click.option("--micro-batch", "micro_batch_frames", type=click.IntRange(1, 256), help="Most frames computed at a time.")
 @click.option("--streams", type=click.IntRange(0, 1024), help="Micro-batches side by side; 0: as the model says.")
 @click.option("--threads", type=click.IntRange(0, 4096), help="Processor threads of the encoder; 0: all cores.")
+@click.option("--explainer/--no-explainer", "explainer", default=None, help="Offer heat maps [default: where they were built].")
 @click.option(
     "--drain-timeout", "drain_timeout_s", type=click.FloatRange(min=0), help="Seconds for requests in flight at a stop."
 )

@@ -2,10 +2,10 @@
 
 Run as ``python -m serving.guard --shm-prefix P --drain-s N --http-url U --run-dir D -- COMMAND...`` with a pipe as standard input:
 the launcher holds its other end, and its closing (a stop, a crash, kill -9 alike) makes the guard stop the server: it drains
-it, then ends it. As a child subreaper (prctl(2)) it inherits the Python backend's workers when Triton
-is killed, ends them, and removes the shared-memory segments and the run directory. If the guard itself is killed, the kernel sends
-Triton SIGTERM (PR_SET_PDEATHSIG) and Triton cleans up after itself. A worker that dies makes the guard start the server anew:
-Triton itself would go on, call itself ready and fail every request.
+it, then ends it. A byte on the pipe says that the server is ready. As a child subreaper (prctl(2)) the guard inherits the Python
+backend's workers when Triton is killed, ends them, and removes the shared-memory segments and the run directory. If the guard
+itself is killed, the kernel sends Triton SIGTERM (PR_SET_PDEATHSIG) and Triton cleans up after itself. A worker that dies makes the
+guard start the server anew (Triton itself would go on, call itself ready and fail every request), and so does a crash of Triton.
 
 Only the standard library: this process must start in milliseconds.
 """
@@ -27,9 +27,13 @@ KILL_AFTER_S = 5.0
 ADMIN_KEY_VARIABLE = "UNMASK_SERVING_ADMIN_KEY"
 WORKER_CHECK_S = 1.0
 """Looking through the threads of Triton costs 10 ms."""
+LOST_AFTER_S = 3.0
+"""A worker that Triton itself unloads is a zombie for a moment, too, and on a busy machine for a second or more."""
 RESTARTS = 3
 RESTARTS_WITHIN_S = 60.0
 """A server that loses workers more often than this is broken, and restarting would hide it."""
+CRASHES = frozenset({signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL})
+"""How a server ends that did not mean to. A lost worker brings Triton 2.51 itself down now and then, before its loss was noticed."""
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -76,11 +80,12 @@ def remove_segments(prefix: str) -> None:
         segment.unlink(missing_ok=True)
 
 
-def lost_worker(server_pid: int) -> bool:
-    """True when a worker of the Python backend ended and Triton did not notice, which leaves it a zombie.
+def ended_workers(server_pid: int) -> set[int]:
+    """Workers of the Python backend that ended and that Triton did not wait for: zombies.
 
-    Triton then calls itself ready and answers every request with an error, for ever.
+    Where it never does, it calls itself ready and answers every request with an error, for ever.
     """
+    ended = set()
     for task in Path(f"/proc/{server_pid}/task").glob("*/children"):
         try:
             children = task.read_text().split()
@@ -92,30 +97,71 @@ def lost_worker(server_pid: int) -> bool:
             except OSError:
                 continue
             if state == "Z":
+                ended.add(int(child))
+    return ended
+
+
+class WorkerWatch:
+    """Tells workers that Triton lost from those that it is about to wait for."""
+
+    def __init__(self, server_pid: int) -> None:
+        self._server_pid = server_pid
+        self._seen: dict[int, float] = {}
+
+    def lost(self) -> bool:
+        """True when a worker ended at least ``LOST_AFTER_S`` before, as far as these calls saw."""
+        now = time.monotonic()
+        self._seen = {pid: self._seen.get(pid, now) for pid in ended_workers(self._server_pid)}
+        return any(now - first >= LOST_AFTER_S for first in self._seen.values())
+
+
+class Orders:
+    """What the launcher says through the guard's standard input: a byte once the server is ready, and its closing to stop.
+
+    A signal to the guard means the same as the closing.
+    """
+
+    def __init__(self) -> None:
+        self.ready = False
+        self._signalled, self._wake = os.pipe()
+        self._input = sys.stdin.fileno()
+        self.fds = [self._input, self._signalled]
+        for number in (signal.SIGTERM, signal.SIGINT):
+            # The handler only wakes the loop.
+            signal.signal(number, lambda *_: os.write(self._wake, b"x"))
+
+    def read(self, readable: list[int]) -> bool:
+        """Takes in what came; true when the server is to stop."""
+        if self._signalled in readable:
+            return True
+        if self._input in readable:
+            if not os.read(self._input, 64):
                 return True
-    return False
+            self.ready = True
+        return False
 
 
 def run_once(
-    command: list[str], stop_fds: list[int], *, drain_s: float, http_url: str
+    command: list[str], orders: Orders, *, drain_s: float, http_url: str
 ) -> tuple[Literal["stopped", "lost", "ended"], int]:
-    """Runs the server until a stop is asked for, a worker is lost, or it ends by itself; why, and its exit code."""
+    """Runs the server until a stop is asked for, it loses a worker or crashes, or it ends by itself; why, and its exit code.
+
+    Before it was ready once nothing counts as lost: a server that cannot load a model ends, at times with a crash.
+    """
     server = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_die_with_guard)
-    zombie_seen = False
+    workers = WorkerWatch(server.pid)
     try:
         exit_fd = os.pidfd_open(server.pid)
         while True:
-            readable, _, _ = select.select([*stop_fds, exit_fd], [], [], WORKER_CHECK_S)
+            readable, _, _ = select.select([*orders.fds, exit_fd], [], [], WORKER_CHECK_S)
             if exit_fd in readable:
-                return "ended", server.wait()
-            if readable:
-                _stop(server, drain_s=drain_s, http_url=http_url)
+                code = server.wait()
+                return ("lost" if -code in CRASHES and orders.ready else "ended"), code
+            if orders.read(readable):
+                _stop(server, workers, drain_s=drain_s, http_url=http_url)
                 return "stopped", 0
-            # Seen twice: a worker that Triton unloads is a zombie for a moment, too.
-            zombie = lost_worker(server.pid)
-            if zombie and zombie_seen:
+            if orders.ready and workers.lost():
                 return "lost", 1
-            zombie_seen = zombie
     finally:
         if server.poll() is None:
             server.kill()
@@ -123,11 +169,13 @@ def run_once(
         end_children()
 
 
-def _stop(server: "subprocess.Popen[bytes]", *, drain_s: float, http_url: str) -> None:
+def _stop(server: "subprocess.Popen[bytes]", workers: WorkerWatch, *, drain_s: float, http_url: str) -> None:
     from serving.readiness import drain  # urllib costs the start of every server 30 ms
 
-    # Once drained there is nothing that a slow end would save, and Triton's own takes two to three seconds.
-    if drain_s == 0 or drain(http_url, drain_s, os.environ.get(ADMIN_KEY_VARIABLE, "")):
+    key = os.environ.get(ADMIN_KEY_VARIABLE, "")
+    # Once drained there is nothing that a slow end would save, and Triton's own takes two to three seconds. With a worker lost it would
+    # wait, to the end of its patience, for answers that nobody can give any more.
+    if drain_s == 0 or drain(http_url, drain_s, key, hopeless=workers.lost) or workers.lost():
         server.kill()
         return
     server.terminate()
@@ -141,29 +189,33 @@ def supervise(command: list[str], *, shm_prefix: str, drain_s: float, http_url: 
     """Runs the server, anew where it lost a worker, until it ends or the launcher does.
 
     Returns:
-        The server's exit code; 0 where it was stopped, 1 where it lost workers more often than ``RESTARTS`` within ``RESTARTS_WITHIN_S``.
+        The server's exit code; 0 where it was stopped. Where it lost workers or crashed more often than ``RESTARTS`` within
+        ``RESTARTS_WITHIN_S``: 1, or the signal of the last crash.
     """
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    stop_read, stop_write = os.pipe()
-    # A signal to the guard means the same as a closed pipe. The handler only wakes the loop.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: os.write(stop_write, b"x"))
+    orders = Orders()
     losses: list[float] = []
     try:
         while True:
-            why, code = run_once(command, [sys.stdin.fileno(), stop_read], drain_s=drain_s, http_url=http_url)
+            why, code = run_once(command, orders, drain_s=drain_s, http_url=http_url)
             remove_segments(shm_prefix)
             if why != "lost":
                 return code
             losses = [moment for moment in losses if time.monotonic() - moment < RESTARTS_WITHIN_S] + [time.monotonic()]
             if len(losses) > RESTARTS:
-                sys.stderr.write(f"a worker was lost {len(losses)} times within {RESTARTS_WITHIN_S:g} s: giving up\n")
+                sys.stderr.write(
+                    f"{_what_happened(code)}, the {len(losses)}th time within {RESTARTS_WITHIN_S:g} s: giving up\n"
+                )
                 return code
-            sys.stderr.write("a worker of the Python backend was lost: starting Triton anew\n")
+            sys.stderr.write(f"unmask: {_what_happened(code)}: starting Triton anew\n")
             sys.stderr.flush()
     finally:
         remove_segments(shm_prefix)
         shutil.rmtree(run_dir, ignore_errors=True)
+
+
+def _what_happened(code: int) -> str:
+    return f"Triton crashed ({signal.Signals(-code).name})" if code < 0 else "a worker of the Python backend was lost"
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """Starts the embedded Triton, waits until it serves the profile that was asked for, drains and stops it."""
 
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -104,6 +105,7 @@ class EmbeddedTriton:
             readiness.check_profile(self.http_url, self.profile, self.admin_key)
             assert self._relay is not None
             self._relay.release()
+            self._tell_the_guard_that_it_is_ready()
         except BaseException:
             self.stop()
             raise
@@ -151,7 +153,6 @@ class EmbeddedTriton:
             "model-repository": settings.model_repository.resolve(),
             "backend-directory": backends,
             "model-control-mode": "explicit",
-            "load-model": "*",
             "exit-on-error": "true",
             "exit-timeout-secs": max(1, round(settings.drain_timeout_s)),
             "http-address": settings.host,
@@ -177,6 +178,7 @@ class EmbeddedTriton:
             f"--http-restricted-api=model-repository:{readiness.ADMIN_HEADER}={self.admin_key}",
             f"--grpc-restricted-protocol=model-repository:{readiness.ADMIN_HEADER}={self.admin_key}",
             *(f"--{name}={value}" for name, value in options.items()),
+            *(f"--load-model={model}" for model in models_to_load(settings.model_repository, explainer=settings.explainer)),
             *(f"--backend-config=python,{name}={value}" for name, value in python_options.items()),
         ]
 
@@ -194,6 +196,13 @@ class EmbeddedTriton:
         environment[backend_config.STREAMS_VARIABLE] = str(settings.streams or "")
         environment[backend_config.THREADS_VARIABLE] = str(settings.threads or "")
         return environment
+
+    def _tell_the_guard_that_it_is_ready(self) -> None:
+        assert self._guard is not None
+        assert self._guard.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it ended just now, which the next request will show
+            self._guard.stdin.write("r")
+            self._guard.stdin.flush()
 
     def _wait_until_ready(self) -> None:
         assert self._guard is not None
@@ -290,11 +299,28 @@ def check_repository(repository: Path) -> None:
     models = [path.parent for path in repository.glob("*/config.pbtxt")]
     if not models:
         raise RepositoryError(f"the model repository {repository} holds no model (no */config.pbtxt); {_REPOSITORY_REMEDY}")
-    unbuilt = sorted(model.name for model in models if not any(part.name.isdecimal() for part in model.iterdir()))
+    unbuilt = sorted(model.name for model in models if not _is_built(model) and not _explains(model))
     if unbuilt:
         raise RepositoryError(
             f"the models {', '.join(unbuilt)} in {repository} are not built (no version folder); {_REPOSITORY_REMEDY}"
         )
+
+
+def models_to_load(repository: Path, *, explainer: bool) -> list[str]:
+    """Names for Triton's ``--load-model``: all, but explainers only where they are wanted and built.
+
+    An explainer is known by its name (``client.model_info.explainer_name``); nothing that computes scores depends on one.
+    """
+    models = sorted(path.parent for path in repository.glob("*/config.pbtxt"))
+    return [model.name for model in models if not _explains(model) or (explainer and _is_built(model))]
+
+
+def _explains(model: Path) -> bool:
+    return model.name.startswith(("deepfake_explainer", "explain_"))
+
+
+def _is_built(model: Path) -> bool:
+    return any(part.name.isdecimal() for part in model.iterdir())
 
 
 def check_libpython(runtime: TritonRuntime) -> None:

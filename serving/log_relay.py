@@ -11,6 +11,8 @@ logger = logging.getLogger("unmask.triton")
 _LEVELS = {"I": logging.INFO, "W": logging.WARNING, "E": logging.ERROR, "F": logging.CRITICAL}
 # Triton's default format: level letter, month and day, time, process id, source position, message.
 _LINE = re.compile(r"^([IWEF])\d{4} \d{2}:\d{2}:\d{2}\.\d+ \d+ [\w.]+:\d+\] ?(.*)$")
+# What this project's own guard and workers say between Triton's lines.
+_OWN = "unmask: "
 # What Triton says at error level on every machine without a GPU.
 _HARMLESS = (
     "CudaDriverHelper has not been initialized",
@@ -49,6 +51,8 @@ class LogRelay(threading.Thread):
                 continue
             if match := _LINE.match(text):
                 level, text = _LEVELS[match.group(1)], match.group(2).strip('"')
+            elif text.startswith(_OWN):
+                level, text = logging.WARNING, text.removeprefix(_OWN)
             if text.startswith(_HARMLESS):
                 level = logging.DEBUG
             self._lines.append((level, text))

@@ -9,6 +9,7 @@ import json
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from typing import Any
 
 from serving.errors import ProfileMismatch, StartFailed
@@ -81,31 +82,37 @@ def _other_profiles(http_url: str, profile: str, admin_key: str) -> list[str]:
     return wrong
 
 
-def drain(http_url: str, timeout_s: float, admin_key: str) -> bool:
+def drain(http_url: str, timeout_s: float, admin_key: str, *, hopeless: Callable[[], bool] = lambda: False) -> bool:
     """Takes every model out of service, ensembles first, and waits until the requests in flight are answered.
 
     On SIGTERM alone, Triton closes the schedulers of the composing models at once, and an ensemble between two steps fails with
     UNAVAILABLE. Unloading the ensembles first lets them finish; new requests are refused (NOT_FOUND: unknown model) all the while.
+    A busy server may be slow to answer about its models; it is asked again until the time is up.
+
+    Args:
+        http_url: Address of the server.
+        timeout_s: Longest wait.
+        admin_key: Opens the model-repository API.
+        hopeless: Asked now and then; true when nothing that is in flight can be answered any more.
 
     Returns:
-        True when nothing was left in flight, False when the timeout ended the wait or the server did not answer.
+        True when nothing was left in flight, False when the timeout ended the wait, nothing was to be hoped for or the server is gone.
     """
     deadline = time.monotonic() + timeout_s
-    try:
-        ready = [model for model, state in loaded_models(http_url, admin_key).items() if state == "READY"]
-        ensembles = [model for model in ready if "ensemble_scheduling" in live_config(http_url, model)]
-        others = [model for model in ready if model not in ensembles]
-        return all(_unload(http_url, models, deadline, admin_key) for models in (ensembles, others))
-    except (urllib.error.URLError, ConnectionError, TimeoutError):
-        return False
-
-
-def _unload(http_url: str, models: list[str], deadline: float, admin_key: str) -> bool:
-    for model in models:
-        _call(f"{http_url}/v2/repository/models/{model}/unload", method="POST", admin_key=admin_key)
-    while time.monotonic() < deadline:
-        states = loaded_models(http_url, admin_key)
-        if not any(states.get(model) in ("READY", "UNLOADING") for model in models):
-            return True
+    ensembles: set[str] | None = None
+    while time.monotonic() < deadline and not hopeless():
+        try:
+            states = loaded_models(http_url, admin_key)
+            serving = {model for model, state in states.items() if state in ("READY", "UNLOADING")}
+            if not serving:
+                return True
+            if ensembles is None:
+                ensembles = {model for model in serving if "ensemble_scheduling" in live_config(http_url, model)}
+            for model in serving & ensembles or serving:
+                if states[model] == "READY":
+                    _call(f"{http_url}/v2/repository/models/{model}/unload", method="POST", admin_key=admin_key)
+        except (urllib.error.URLError, ConnectionError, TimeoutError) as error:
+            if not isinstance(getattr(error, "reason", error), TimeoutError):
+                return False
         time.sleep(_POLL_S)
     return False

@@ -36,6 +36,8 @@ class ServingSettings(AreaSettings):
     """Micro-batches computed side by side; 0 leaves it to the model's configuration (OpenVINO's THROUGHPUT hint)."""
     threads: int = Field(default=0, ge=0, le=4096)
     """Processor threads of the encoder; 0 takes all cores."""
+    explainer: bool = True
+    """Whether explainers (heat maps) are loaded, too: they start two more processes and take about 0.4 GB."""
     start_timeout_s: float = Field(default=180.0, gt=0)
     """Longest wait for every model to be ready."""
     drain_timeout_s: float = Field(default=30.0, ge=0)

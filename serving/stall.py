@@ -26,6 +26,7 @@ class StallWatch:
     def __init__(self) -> None:
         self._last_tick_s = time.monotonic()
         self._last_stall_s = float("-inf")
+        self._longest_stall_s = 0.0
         threading.Thread(target=self._tick, name="stall-watch", daemon=True).start()
 
     def _tick(self) -> None:
@@ -34,6 +35,7 @@ class StallWatch:
             now = time.monotonic()
             if now - self._last_tick_s > LIMIT_S:
                 self._last_stall_s = now
+                self._longest_stall_s = max(self._longest_stall_s, now - self._last_tick_s)
             self._last_tick_s = now
 
     def stalled_since(self, moment_s: float) -> bool:
@@ -43,6 +45,11 @@ class StallWatch:
     def end_if_stalled_since(self, moment_s: float) -> None:
         """Ends the process without an answer when it stalled."""
         if self.stalled_since(moment_s):
+            stood_still_s = max(self._longest_stall_s, time.monotonic() - self._last_tick_s)
+            os.write(
+                2,
+                f"this worker stood still for {stood_still_s:.2f} s: it ends, so that no late answer is taken for another\n".encode(),
+            )
             os._exit(EXIT_CODE)
 
 

@@ -15,10 +15,13 @@ ROOT = Path(__file__).resolve().parent.parent
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model repository with the seeded detector: its scores stay what they are when other weights ship."""
     from export.default_detector import untrained_detector
+    from export.explainer import write_explainer
     from export.repository import write_detector
 
     path = tmp_path_factory.mktemp("seeded") / "repository"
-    write_detector(*untrained_detector(), path)
+    detector = untrained_detector()
+    write_detector(*detector, path)
+    write_explainer(*detector, path)
     return path
 
 
@@ -27,12 +30,14 @@ def shipped_repository() -> Path:
     """The checkout's model repository, built of the weights that ship."""
     from export.build import Int8Source
     from export.default_detector import default_detector
+    from export.explainer import write_explainer
     from export.repository import write_detector
 
     path = ROOT / "model_repository"
-    if not list(path.glob("frame_encoder/*/model.onnx")):
+    if not (list(path.glob("frame_encoder/*/model.onnx")) and list(path.glob("deepfake_explainer/[0-9]*"))):
         encoder, head, info, weights = default_detector()
         write_detector(encoder, head, info, path, int8=Int8Source(checkpoint=weights))
+        write_explainer(encoder, head, info, path)
     return path
 
 

@@ -8,7 +8,8 @@ import onnx
 import pytest
 from tritonclient.grpc import model_config_pb2
 
-from client.model_info import ModelInfo
+from client.model_info import ModelInfo, explainer_name
+from export.explainer import models_of, write_explainer_configs
 from export.graphs import FILES
 from export.model_configs import PROFILES, from_text
 from export.repository import write_configs
@@ -30,7 +31,7 @@ def facts(config: Any) -> ModelInfo:
 
 
 def test_each_model_has_each_profile() -> None:
-    for model in ("frame_encoder", "clip_head", "deepfake_detector"):
+    for model in ("frame_encoder", "clip_head", "deepfake_detector", *models_of("deepfake_detector")):
         found = {path.stem: path for path in CONFIGS if model in path.parts}
         assert set(found) == {"config", "cpu", "gpu"}
         for stem, path in found.items():
@@ -45,13 +46,17 @@ def test_a_configuration_agrees_with_its_graph(path: Path, repository: Path) -> 
         assert not config.instance_group, "an ensemble may not have one"
         assert not config.model_warmup, "an ensemble may not have one"
         assert config.max_batch_size == 0
-        assert facts(config).detector == config.name
+        explains = config.parameters["explains"].string_value
+        assert explainer_name(explains) == config.name if explains else facts(config).detector == config.name
         return
     assert config.default_model_filename in FILES.values()
     graph = onnx.load(repository / config.name / "1" / config.default_model_filename, load_external_data=False).graph
     for configured, found in ((config.input, graph.input), (config.output, graph.output)):
         tensors = {value.name: value.type.tensor_type for value in found}
-        assert {tensor.name for tensor in configured} == set(tensors)
+        # The encoder's graph has the feature maps, too; its configuration leaves them to the explainer.
+        assert {tensor.name for tensor in configured} == set(tensors) - (
+            {"MAPS", "FEATURES"} - {item.name for item in configured}
+        )
         for tensor in configured:
             value = tensors[tensor.name]
             assert model_config_pb2.DataType.Name(tensor.data_type) == TYPES[value.elem_type]
@@ -72,6 +77,7 @@ def test_accelerators_use_documented_keys_only(path: Path) -> None:
 def test_the_files_in_git_are_what_export_writes(tmp_path: Path) -> None:
     info = facts(read(ROOT / "model_repository" / "deepfake_detector" / "config.pbtxt"))
     write_configs(tmp_path, info)
+    write_explainer_configs(tmp_path, info)
     for path in CONFIGS:
         assert path.read_text() == (tmp_path / path.relative_to(ROOT / "model_repository")).read_text(), path
 

@@ -105,13 +105,18 @@ def finished(services: Services, analysis_id: str) -> AnalysisRow:
     return row
 
 
+def artefacts_dir(services: Services, row: AnalysisRow) -> Path:
+    """Where the files of the result lie."""
+    return services.settings.results_dir / row.id / (row.artefacts or "none")
+
+
 def artefact(services: Services, row: AnalysisRow, name: str) -> Path:
     """A file of the result; ``name`` is made of numbers and words of ours.
 
     Raises:
         NotFound: There is no such file.
     """
-    path = services.settings.results_dir / row.id / (row.artefacts or "none") / name
+    path = artefacts_dir(services, row) / name
     if not path.is_file():
         raise NotFound(f"{name} is no file of this result; the verdict names the frames that there are")
     return path

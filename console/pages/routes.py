@@ -70,6 +70,8 @@ def analysis(request: Request, analysis_id: AnalysisId, _who: Who) -> Response:
             "verdict": verdict,
             "data": views.player_data(verdict),
             "first_frame": views.first_frame(verdict, frames),
+            "heat_stops": views.heat_stops(),
+            "map_side": -(-verdict.preprocessing.image_size_px // 32),
             "min_face_px": round(PreprocessSettings().min_face_px),
         }
     return views.page(request, "analysis.html.j2", **facts)

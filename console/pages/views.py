@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse
 
 from client import Verdict, timeline, wording
 from client.report import template_filters
+from console import heat_picture
 from console.documents import Problem
 from console.identity import COOKIE
 from console.pages.advice import advice
@@ -66,6 +67,17 @@ def player_data(verdict: Verdict) -> dict[str, Any]:
         "frames": [{"i": index, "t": round(times[index], 3)} for index in sorted(times)],
         "tracks": tracks,
     }
+
+
+@cache
+def heat_stops() -> list[tuple[str, str, str]]:
+    """The heat maps' colours for the legend: offset, colour, opacity."""
+    stops = []
+    for number in range(9):
+        share = number / 8
+        red, green, blue = heat_picture.ramp()[round(share * (heat_picture.STEPS - 1))]
+        stops.append((f"{share:.3f}", f"#{red:02x}{green:02x}{blue:02x}", f"{heat_picture.opacity(share):.2f}"))
+    return stops
 
 
 def first_frame(verdict: Verdict, folder: Path) -> int | None:

@@ -37,7 +37,7 @@ export function stored(name, value) {
 
 const WORDS = {
   waiting: "The detector’s server does not answer. This goes on when it is back.",
-  decode: "Reading the file.", network: "Asking the detector.", verdict: "Writing the result.",
+  decode: "Opening the file.", network: "Asking the detector.", verdict: "Writing the result.",
 };
 const ORDER = ["decode", "faces", "network", "verdict"];
 
@@ -48,13 +48,14 @@ export function showStages(list, analysis) {
   const at = ended ? ORDER.length : Math.max(0, ORDER.indexOf(stage));
   for (const item of $$("li[data-stage]", list)) {
     const place = ORDER.indexOf(item.dataset.stage);
-    const running = analysis.state === "running" && place === at;
-    item.className = place < at ? "past" : running ? "now" : "";
+    // Reading goes on while faces are looked for: both are what happens now.
+    const running = analysis.state === "running" && (place === at || (stage === "faces" && item.dataset.stage === "decode"));
+    item.className = running ? "now" : place < at ? "past" : "";
     if (running) item.setAttribute("aria-current", "step"); else item.removeAttribute("aria-current");
   }
   if (ended) return { words: "Done.", share: 1 };
   if (analysis.state === "queued" && stage !== "waiting") return { words: "Waiting for its turn.", share: null };
-  if (stage === "faces" && planned) return { words: `Looking for faces: frame ${done} of ${planned}.`, share: 0.1 + 0.6 * (done / planned) };
+  if (stage === "faces" && planned) return { words: `Reading and looking for faces: frame ${done} of ${planned}.`, share: 0.1 + 0.6 * (done / planned) };
   return { words: WORDS[stage] ?? "Working.", share: { decode: 0.05, network: 0.75, verdict: 0.95 }[stage] ?? null };
 }
 
@@ -131,10 +132,25 @@ document.getElementById("help").addEventListener("click", () => overlay.showModa
 const actions = {
   u: () => { const input = document.getElementById("files"); if (input) input.click(); else location.href = "/#choose"; },
   r: () => { location.href = "/history"; },
-  s: () => { const link = document.getElementById("save"); if (link) link.click(); else toast("There is no report on this page"); },
+  s: save,
   t: turnTheme,
 };
-addEventListener("keydown", (event) => {
+function save() {
+  const link = document.getElementById("save"), analysis = document.getElementById("analysis");
+  if (link) link.click();
+  else if (["queued", "running"].includes(analysis?.dataset.state)) {
+    remember("unmask-save", analysis.dataset.id);
+    toast("The report is saved as soon as it is there");
+  } else toast("There is no report on this page");
+}
+function remember(name, value) {
+  try {
+    const before = sessionStorage.getItem(name);
+    if (value === null) sessionStorage.removeItem(name); else if (value !== undefined) sessionStorage.setItem(name, value);
+    return before;
+  } catch { return null; /* storage is off */ }
+}
+function press(event) {
   const typing = event.target.closest?.("input:not([type=checkbox], [type=range], [type=file]), select, textarea, [contenteditable]");
   const wanted = actions[event.key.toLowerCase()];
   if (wanted && (event.ctrlKey !== event.altKey) && !event.metaKey && !event.shiftKey) {
@@ -144,7 +160,14 @@ addEventListener("keydown", (event) => {
     event.preventDefault();
     overlay.showModal();
   }
-});
+}
+addEventListener("keydown", press);
+window.earlyKeys(press);
+// Asked for while the analysis was still running.
+if (document.getElementById("save") && remember("unmask-save") === document.getElementById("analysis")?.dataset.id) {
+  remember("unmask-save", null);
+  save();
+}
 
 for (const form of $$("form[action='/analyses/delete']")) {
   form.addEventListener("submit", (event) => {

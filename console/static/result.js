@@ -22,6 +22,57 @@ $("#copy")?.addEventListener("click", async () => {
   try { await navigator.clipboard.writeText(address); toast("Link copied"); } catch { prompt("The link to this result:", address); }
 });
 
+// Heat maps are computed when they are first asked for; the pictures are laid over the crops that are shown.
+const heat = $("#heat");
+let heatMaps = null;
+async function showHeat() {
+  const words = $("#heat-words"), legend = $("#heat-legend");
+  if (heat.getAttribute("aria-pressed") === "true") {
+    heat.setAttribute("aria-pressed", "false");
+    heat.textContent = "Show where the detector looked";
+    for (const layer of $$(".crops .heat")) layer.remove();
+    place.classList.remove("heats");
+    legend.hidden = true;
+    words.textContent = "";
+    return;
+  }
+  if (heat.getAttribute("aria-disabled") === "true") return;
+  if (!heatMaps) {
+    heat.setAttribute("aria-disabled", "true");
+    words.textContent = "Computing. This takes about as long as the check did.";
+    try {
+      const answer = await fetch(`/v1/analyses/${id}/heatmaps`);
+      const found = await answer.json();
+      if (answer.ok) heatMaps = found; else words.textContent = `${found.title}. ${found.detail}`;
+    } catch { words.textContent = "The console does not answer. Try again in a moment."; }
+    heat.removeAttribute("aria-disabled");
+    if (!heatMaps) return;
+  }
+  words.textContent = heatMaps.tracks.some((track) => track.largest > 0) ? "" : "Nothing in these faces raised the score.";
+  for (const track of heatMaps.tracks) {
+    const lane = $(`[data-track="${track.track_id}"]`);
+    for (const button of $$(".crops button", lane)) {
+      const frame = track.frames.find((item) => item.frame_index === Number(button.dataset.frame));
+      if (!frame) continue;
+      const layer = Object.assign(new Image(112, 112), { className: "heat", src: frame.png, alt: ` raised the score most: ${peak(frame.heatmap, track.largest)},` });
+      $(".face", button).append(layer);
+    }
+  }
+  place.classList.add("heats");
+  heat.setAttribute("aria-pressed", "true");
+  heat.textContent = "Hide where the detector looked";
+  legend.hidden = false;
+}
+// The strongest spot of a map in words, for those who do not see it.
+function peak(map, largest) {
+  const most = Math.max(...map.flat());
+  if (!(most > 0.05 * largest)) return "nowhere";
+  const row = map.findIndex((line) => line.includes(most)), column = map[row].indexOf(most);
+  const third = (at, names) => names[Math.min(2, Math.floor((3 * (at + 0.5)) / map.length))];
+  return `${third(row, ["top", "middle", "bottom"])} ${third(column, ["left", "centre", "right"])}`;
+}
+heat?.addEventListener("click", showHeat);
+
 const data = $("#data") && JSON.parse($("#data").textContent);
 if (data && $("#screen")) player(data);
 
@@ -43,7 +94,6 @@ function player(facts) {
     const scale = Math.min(area.width / facts.width, area.height / facts.height);
     const width = facts.width * scale, height = facts.height * scale;
     const left = area.left - outer.left + (area.width - width) / 2, top = area.top - outer.top + (area.height - height) / 2;
-    Object.assign(boxes.style, { left: `${left}px`, top: `${top}px`, width: `${width}px`, height: `${height}px` });
     return { left, top, scale };
   }
 

@@ -51,7 +51,8 @@ def test_without_a_key(client: httpx.Client) -> None:
     assert answer.headers["www-authenticate"] == "Bearer"
     assert "unmask keys add" in answer.json()["detail"]
     for path in ("/healthz", "/readyz", "/metrics", "/docs", "/v1/openapi.json"):
-        assert client.get(path).status_code in (200, 503)
+        assert client.get(path).status_code == (503 if path == "/readyz" else 200)
+    assert client.get("/readyz").json()["checks"]["triton"] == "unreachable"
 
 
 def test_with_a_key(locked: Console, client: httpx.Client, key: str) -> None:

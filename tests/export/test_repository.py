@@ -123,10 +123,10 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_made(tmp_path: Path
 def test_what_a_killed_export_left_is_swept_up(tmp_path: Path) -> None:
     left = tmp_path / ".repository-killed"
     (left / "frame_encoder").mkdir(parents=True)
-    from export.repository import _staging
+    from export.repository import staging_beside
 
     (tmp_path / "repository").mkdir()
-    with _staging(tmp_path / "repository"):
+    with staging_beside(tmp_path / "repository"):
         assert not left.exists()
 
 

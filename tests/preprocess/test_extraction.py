@@ -209,7 +209,8 @@ def test_stages_add_up(clips: dict[str, Path], preprocessor: Preprocessor, optio
 
 
 def test_the_function_for_one_file(clips: dict[str, Path]) -> None:
-    extraction = extract(clips["one_face.mp4"], image_size_px=112, crop_margin=1.3, frames=4, start_s=0.5, end_s=1.0)
+    asked = ExtractionOptions(image_size_px=112, crop_margin=1.3, frames=4, start_s=0.5, end_s=1.0)
+    extraction = extract(clips["one_face.mp4"], asked)
     assert len(extraction.clips[0]) == 4
     assert 0.5 <= extraction.sampled_timestamps_s[0] < extraction.sampled_timestamps_s[-1] < 1.0
 

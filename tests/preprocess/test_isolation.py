@@ -27,6 +27,7 @@ from preprocess.errors import (
     PreprocessError,
     TimeLimitError,
     TooManyPixelsError,
+    UndecodableError,
     WorkerError,
     error_class,
 )
@@ -88,6 +89,47 @@ def test_a_child_is_replaced_after_so_many_files(clips: dict[str, Path], options
         assert child_of(preprocessor).pid not in (first, None)
 
 
+def test_a_file_that_ends_in_an_error_counts_as_well(
+    tmp_path: Path, clips: dict[str, Path], options: ExtractionOptions
+) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(clips["one_face.mp4"].read_bytes()[:2000])
+    with Preprocessor(PreprocessSettings(files_per_worker=1)) as preprocessor:
+        preprocessor.start()
+        first = child_of(preprocessor).pid
+        with pytest.raises(UndecodableError):
+            preprocessor.extract(broken, options)
+        preprocessor.start()
+        assert child_of(preprocessor).pid not in (first, None)
+
+
+def test_what_the_child_did_not_expect_is_a_typed_error_and_a_new_child(clips: dict[str, Path]) -> None:
+    odd = ExtractionOptions(image_size_px=112, crop_margin=1.3, frames=2)
+    object.__setattr__(odd, "crop_margin", "wide")  # no such option can be made; the child fails with a TypeError
+    with Preprocessor() as preprocessor:
+        preprocessor.start()
+        first = child_of(preprocessor).pid
+        with pytest.raises(DecoderCrashedError, match=r"failed while it read .*one_face\.gif \(TypeError"):
+            preprocessor.extract(clips["one_face.gif"], odd)
+        preprocessor.start()
+        assert child_of(preprocessor).pid not in (first, None)
+
+
+def test_limits_of_whoever_started_the_parent_are_kept(clips: dict[str, Path]) -> None:
+    """Hard limits below those of the settings; a process may not raise them again."""
+    script = (
+        "import resource, sys\n"
+        "resource.setrlimit(resource.RLIMIT_CPU, (100, 100))\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (5 << 30, 5 << 30))\n"
+        "from preprocess import ExtractionOptions, extract\n"
+        "found = extract(sys.argv[1], ExtractionOptions(image_size_px=112, crop_margin=1.3, frames=2))\n"
+        "print(len(found.clips))\n"
+    )
+    command = [sys.executable, "-c", script, str(clips["one_face.gif"])]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
+
+
 def test_closing_leaves_no_process(clips: dict[str, Path], options: ExtractionOptions) -> None:
     with Preprocessor(workers=2) as preprocessor:
         list(preprocessor.extract_all([clips["one_face.mp4"]] * 3, options))
@@ -110,25 +152,30 @@ def test_16k_pictures_are_refused(tmp_path: Path, preprocessor: Preprocessor, op
         preprocessor.extract(tmp_path / "large.png", options)
 
 
-@pytest.mark.parametrize(("container_says", "picture_says"), [(True, True), (False, True)])
+@pytest.mark.parametrize(
+    ("container_says", "picture_has_bytes_for_it", "code"),
+    [(True, True, "too_many_pixels"), (False, True, "too_many_pixels"), (False, False, "undecodable")],
+)
 def test_a_video_with_16k_frames_is_refused(
-    tmp_path: Path, preprocessor: Preprocessor, options: ExtractionOptions, container_says: bool, picture_says: bool
+    tmp_path: Path,
+    preprocessor: Preprocessor,
+    options: ExtractionOptions,
+    container_says: bool,
+    picture_has_bytes_for_it: bool,
+    code: str,
 ) -> None:
-    """A Motion JPEG of 1600x1200 whose headers are rewritten: that of the container, that of the picture."""
+    """A Motion JPEG of 1600x1200 whose headers are rewritten: that of the container, that of the picture.
+
+    A picture of too few bytes for the size that its header tells is damaged to the decoder, whatever the limit is.
+    """
     buffer = io.BytesIO()
     Image.new("RGB", (1600, 1200), (90, 120, 30)).save(buffer, "JPEG")
     picture = bytearray(buffer.getvalue())
-    if picture_says:
-        at = picture.index(b"\xff\xc0") + 5
-        picture[at : at + 4] = struct.pack(">HH", 16_000, 16_000)
-    path = tmp_path / "large.mkv"
-    with av.open(str(path), "w") as output:
-        stream = output.add_stream("mjpeg", rate=25)
-        assert isinstance(stream, av.VideoStream)
-        stream.width, stream.height, stream.pix_fmt = 1600, 1200, "yuvj420p"
-        packet = av.Packet(bytes(picture))
-        packet.stream, packet.pts, packet.dts, packet.time_base, packet.is_keyframe = stream, 0, 0, Fraction(1, 25), True
-        output.mux(packet)
+    at = picture.index(b"\xff\xc0") + 5
+    picture[at : at + 4] = struct.pack(">HH", 16_000, 16_000)
+    if picture_has_bytes_for_it:
+        picture[-2:-2] = bytes(2 << 20)
+    path = motion_jpeg(tmp_path / "large.mkv", [bytes(picture)], size=(1600, 1200))
     if container_says:
         data = path.read_bytes()
         for element, before in ((b"\xb0\x82", 1600), (b"\xba\x82", 1200)):
@@ -137,7 +184,36 @@ def test_a_video_with_16k_frames_is_refused(
         path.write_bytes(data)
     with pytest.raises(PreprocessError) as caught:
         preprocessor.extract(path, options)
-    assert caught.value.code == ("too_many_pixels" if container_says else "undecodable")
+    assert caught.value.code == code
+    if code == "too_many_pixels":
+        assert "16000x16000 = 256000000 pixels, the limit is 37748736" in str(caught.value)
+
+
+def motion_jpeg(path: Path, pictures: list[bytes], *, size: tuple[int, int]) -> Path:
+    """A Matroska file of JPEGs, 25 a second, that says that its pictures have ``size``."""
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("mjpeg", rate=25)
+        assert isinstance(stream, av.VideoStream)
+        (stream.width, stream.height), stream.pix_fmt = size, "yuvj420p"
+        for number, picture in enumerate(pictures):
+            packet = av.Packet(picture)
+            packet.stream, packet.pts, packet.dts, packet.time_base = stream, number, number, Fraction(1, 25)
+            packet.is_keyframe = True
+            output.mux(packet)
+    return path
+
+
+def test_pictures_that_change_their_size_are_said_so(
+    tmp_path: Path, preprocessor: Preprocessor, options: ExtractionOptions
+) -> None:
+    pictures = []
+    for side in (512, 256):
+        buffer = io.BytesIO()
+        Image.fromarray(astronaut()).resize((side, side)).save(buffer, "JPEG")
+        pictures += [buffer.getvalue()] * 3
+    extraction = preprocessor.extract(motion_jpeg(tmp_path / "resized.mkv", pictures, size=(512, 512)), options)
+    assert "the pictures change their size (512x512, 256x256); boxes are in pixels of their own frame" in extraction.notes
+    assert [len(clip) for clip in extraction.clips] == [3, 3]
 
 
 def test_a_file_that_grows_is_refused(tmp_path: Path, preprocessor: Preprocessor, options: ExtractionOptions) -> None:

@@ -1,6 +1,7 @@
 """What is opened, and what is refused before a decoder sees it."""
 
 import os
+import socket
 from pathlib import Path
 
 import av
@@ -45,6 +46,18 @@ def test_folder_without_media_and_missing_path(tmp_path: Path) -> None:
         find_media(tmp_path)
     with pytest.raises(MediaNotFoundError, match="does not exist"):
         find_media(tmp_path / "absent")
+
+
+def test_paths_that_cannot_be_looked_at_are_typed_errors(tmp_path: Path) -> None:
+    (tmp_path / "loop.mp4").symlink_to("loop.mp4")
+    (tmp_path / "elsewhere.mp4").symlink_to("nowhere.mp4")
+    for path in (tmp_path / "loop.mp4", tmp_path / ("a" * 300), tmp_path / "zero\0byte.mp4", tmp_path / "elsewhere.mp4"):
+        with pytest.raises(MediaNotFoundError):
+            find_media(path)
+        with pytest.raises(MediaNotFoundError, match="cannot be opened"):
+            open_media(path, SETTINGS)
+    with pytest.raises(NoMediaError):
+        find_media(tmp_path)
 
 
 def test_content_decides_and_not_the_suffix(clips: dict[str, Path], tmp_path: Path) -> None:
@@ -113,7 +126,19 @@ def test_one_byte_nothing_and_a_text_are_no_video(tmp_path: Path) -> None:
 
 def test_fifo_folder_device_and_socket_are_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo.mp4")
-    for path, what in ((tmp_path / "fifo.mp4", "a FIFO"), (tmp_path, "a folder"), (Path("/dev/zero"), "a device")):
+    server = socket.socket(socket.AF_UNIX)
+    place = os.open(tmp_path, os.O_RDONLY)
+    server.bind(f"/proc/self/fd/{place}/socket.mp4")  # a socket's path may be 107 bytes long, a temporary folder longer
+    os.close(place)
+    server.close()
+    (tmp_path / "link.mp4").symlink_to("fifo.mp4")
+    for path, what in (
+        (tmp_path / "fifo.mp4", "a FIFO"),
+        (tmp_path / "link.mp4", "a FIFO"),
+        (tmp_path / "socket.mp4", "a socket"),
+        (tmp_path, "a folder"),
+        (Path("/dev/zero"), "a device"),
+    ):
         with pytest.raises(NotAFileError, match=f"is {what}"):
             open_media(path, SETTINGS)
 

@@ -132,15 +132,33 @@ def test_a_killed_guard_takes_the_server_with_it(repository: Path) -> None:
         server.stop()
 
 
-def loaded_models_or_none(server: EmbeddedTriton) -> dict[str, str]:
-    """States of the models; empty once the server no longer answers."""
+def serves_the_ensemble(server: EmbeddedTriton) -> bool:
+    """False once the ensemble was taken out of service, or the server is gone; a server too busy to say so still serves it."""
     try:
-        return loaded_models(server.http_url, server.admin_key)
+        return loaded_models(server.http_url, server.admin_key).get("deepfake_detector") == "READY"
+    except urllib.error.URLError as error:
+        return isinstance(error.reason, TimeoutError)
+    except TimeoutError:
+        return True
     except OSError:
-        return {}
+        return False
 
 
-def test_a_stop_answers_what_is_in_flight_and_refuses_what_is_new(repository: Path) -> None:
+def test_a_stop_answers_what_is_in_flight_and_refuses_what_is_new(repository: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(3):
+        caplog.clear()
+        refused, answered = asked_around_a_stop(repository)
+        # A machine that stands still for a second costs a worker, which is another test's subject.
+        if "is not healthy" not in str(answered) and not any("a worker" in record.message for record in caplog.records):
+            break
+    assert isinstance(refused, InferenceServerException), "a request after the stop must be refused"
+    # Triton calls a model that was taken out of service unknown; once it stopped, the connection itself is refused.
+    assert str(refused.status()) in ("StatusCode.NOT_FOUND", "StatusCode.UNAVAILABLE")
+    assert isinstance(answered, np.ndarray), f"the request in flight was not answered: {answered}"
+
+
+def asked_around_a_stop(repository: Path) -> tuple[object, object]:
+    """What two requests got: one sent after a stop was asked for, and one of 100 frames that was in flight then."""
     server = EmbeddedTriton(free_port_settings(repository, profile="reference", drain_timeout_s=120)).start()
     answers: list[object] = []
 
@@ -159,16 +177,13 @@ def test_a_stop_answers_what_is_in_flight_and_refuses_what_is_new(repository: Pa
     time.sleep(0.5)  # 100 frames take about a second in fp32
     stopper = threading.Thread(target=server.stop)
     stopper.start()
-    while server.alive() and loaded_models_or_none(server).get("deepfake_detector") == "READY":
+    while server.alive() and serves_the_ensemble(server):
         time.sleep(0.02)
     ask(1)
     thread.join()
     stopper.join()
     refused, answered = answers
-    assert isinstance(refused, InferenceServerException), "a request after the stop must be refused"
-    # Triton calls a model that was taken out of service unknown; once it stopped, the connection itself is refused.
-    assert str(refused.status()) in ("StatusCode.NOT_FOUND", "StatusCode.UNAVAILABLE")
-    assert isinstance(answered, np.ndarray), f"the request in flight was not answered: {answered}"
+    return refused, answered
 
 
 @pytest.mark.parametrize("path", ["index", "models/clip_head/load", "models/clip_head/unload"])
