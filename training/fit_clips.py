@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from export.detector import FrameEncoder, SequenceHead
+from preprocess.boxes import Box
 from training.clips import ClipKind, ClipMaker, crops_of
+from training.corruptions import Corruption
 from training.errors import EmptyClassError
 from training.fit_frames import schedule
 
@@ -84,6 +86,28 @@ def make_feature_clips(
             crops = crops_of(pictures, made.boxes, np.random.default_rng(shake), size_px=image_size_px, margin=crop_margin)
             features = encode_frames(encoder, crops, device=device)
             clips.append(FeatureClip(features=features, label=label, kind=made.kind, identity=made.identity, pair=number))
+    return clips
+
+
+GENUINE_VARIANTS = (
+    *(Corruption(codec="h264", level=(crf - 18) / 22) for crf in (18, 23, 32, 40)),
+    Corruption(scale=0.5, codec="h264", level=0.0),
+)
+"""What genuine videos go through before they bound the false alarms."""
+
+
+def make_genuine_clips(
+    encoder: FrameEncoder, maker: ClipMaker, *, image_size_px: int, crop_margin: float, device: str = "cpu"
+) -> list[FeatureClip]:
+    """Every genuine video of a split, whole, in each of ``GENUINE_VARIANTS``."""
+    clips: list[FeatureClip] = []
+    for number, frames in enumerate(maker.videos):
+        for change in GENUINE_VARIANTS:
+            pictures = change.apply_clip([record.picture() for record in frames])
+            boxes = [Box(*(value * change.scale for value in record.box)) for record in frames]
+            crops = crops_of(pictures, boxes, np.random.default_rng(number), size_px=image_size_px, margin=crop_margin)
+            features = encode_frames(encoder, crops, device=device)
+            clips.append(FeatureClip(features=features, label=0, kind="genuine", identity=frames[0].identity, pair=number))
     return clips
 
 
