@@ -47,6 +47,7 @@ _AWAY = (Unreachable, ConnectionLost, Overloaded, DetectorNotFound, DeadlineExce
 worker: worth waiting for."""
 _RETRY_S = (0.5, 1.0, 2.0, 5.0)
 _LOADING_S = 30.0
+_RECOVERY_S = 120.0
 _HOUSEKEEPING_S = 1.0
 _PURGE_S = 30.0
 
@@ -190,9 +191,12 @@ class Worker:
         """Whether the analysis waits for the server; else its time for that is up."""
         waited_s = time.time() - job.waiting_since if job.waiting_since is not None else 0.0
         longest_s = self._settings.server_wait_s
-        if isinstance(error, DetectorNotFound | ServerFailed):
-            # Either it is just being loaded, or started anew; or the name is wrong, or the model broken, for good.
+        if isinstance(error, DetectorNotFound):
+            # Either it is just being loaded, or the name is wrong for good.
             longest_s = min(longest_s, _LOADING_S)
+        elif isinstance(error, ServerFailed):
+            # Either it is being started anew, which takes its time on a busy machine, or the model is broken.
+            longest_s = min(longest_s, _RECOVERY_S)
         if waited_s >= longest_s:
             return False
         delay_s = next((step for step in _RETRY_S if step > waited_s), _RETRY_S[-1])

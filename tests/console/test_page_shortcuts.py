@@ -18,6 +18,7 @@ from tests.console.pages import axe, fresh, shot
 
 def test_shortcuts_and_dark_mode(page: Page, api: httpx.Client, clips: dict[str, Path]) -> None:
     document = uploaded(api, clips["face.jpg"], detector="trained_fake")
+    assert document["state"] == "done", document["error"]  # else there is no report to save
     page.goto("/")
     for keys in ("Control+u", "Alt+u"):
         with page.expect_file_chooser() as chooser:
