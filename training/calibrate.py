@@ -31,7 +31,7 @@ def calibrate(
     Args:
         margins: Logit of fake minus logit of real, (N,).
         labels: 0 real, 1 fake.
-        genuine_margins: Further genuine clips (real videos) that count for the upper bound.
+        genuine_margins: Further genuine clips (real videos) that have to keep the limits on false alarms, too.
 
     Raises:
         EmptyClassError: One class only.
@@ -41,8 +41,9 @@ def calibrate(
 
     if set(labels.tolist()) != {0, 1}:
         raise EmptyClassError(f"calibration has labels {sorted(set(labels.tolist()))}; both real (0) and fake (1) are needed")
-    genuine = margins[labels == 0] if genuine_margins is None else np.concatenate([margins[labels == 0], genuine_margins])
-    if not np.isfinite(np.concatenate([margins, genuine])).all():
+    # Each kind of genuine clips has to keep the limits by itself: an easy kind must not make room for false alarms in another.
+    genuine = [margins[labels == 0], *([] if genuine_margins is None else [genuine_margins])]
+    if not np.isfinite(np.concatenate([margins, *genuine])).all():
         raise EvaluationError("some validation margins are not finite; the weights are broken, train anew")
     signs = np.where(labels == 1, 1.0, -1.0)
 
@@ -54,14 +55,15 @@ def calibrate(
     cuts = np.unique(margins)
     middles = np.concatenate([[cuts[0] - 1], (cuts[1:] + cuts[:-1]) / 2, [cuts[-1] + 1]])
     balanced = [(np.mean(margins[labels == 1] >= cut) + np.mean(margins[labels == 0] < cut)) / 2 for cut in middles]
-    harmless = [
-        value if np.mean(genuine >= cut) <= max_false_alarms else -1.0 for cut, value in zip(middles, balanced, strict=True)
+    allowed = [
+        value if all(np.mean(kind >= cut) <= max_false_alarms for kind in genuine) else -1.0
+        for cut, value in zip(middles, balanced, strict=True)
     ]
     # Where further genuine clips lie above every cut, the one above all of them is left.
-    above_all = float(genuine.max()) + 1
-    threshold = float(middles[int(np.argmax(harmless))]) if max(harmless) >= 0 else above_all
+    above_all = max(float(kind.max()) for kind in genuine) + 1
+    threshold = float(middles[int(np.argmax(allowed))]) if max(allowed) >= 0 else above_all
     low = min(threshold, float(np.quantile(margins[labels == 1], max_misses)))
-    high = max(threshold, float(np.quantile(genuine, 1 - max_certain_false_alarms)))
+    high = max(threshold, *(float(np.quantile(kind, 1 - max_certain_false_alarms)) for kind in genuine))
     a, b, c = (_score(value, temperature) for value in (low, threshold, high))
     return Calibration(temperature=temperature, abstain_low=a, threshold=b, abstain_high=c)
 

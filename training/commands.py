@@ -84,7 +84,7 @@ def collect(
     "hidden_sizes",
     multiple=True,
     type=click.IntRange(min=8),
-    default=(512,),
+    default=(128,),
     show_default=True,
     help="LSTM sizes to try.",
 )
@@ -158,7 +158,7 @@ def fit(
         info = run.write_run_weights(
             out or folder / "deepfake_detector.safetensors", model, stage, settings,
             training_data=_described(records),
-            caveat="Trained on fakes made of real faces; measure it on your own data before you rely on it.",
+            caveat=run.caveat_of(stage),
         )  # fmt: skip
     except (TrainingError, ExportError) as error:
         fail("train fit", error)

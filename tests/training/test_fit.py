@@ -13,8 +13,19 @@ import torch
 from export.load import load_detector
 from training import checkpoints
 from training.batches import FrameBatches, Phase, difficulty_of
+from training.clips import ClipMaker
 from training.errors import CheckpointError, CheckpointMismatchError, CheckpointWriteError, EmptyClassError
-from training.fit_clips import ClipFitSettings, FeatureClip, fit_head, frame_mean_margins, head_auc, head_of_classifier, margins
+from training.fit_clips import (
+    GENUINE_VARIANTS,
+    ClipFitSettings,
+    FeatureClip,
+    fit_head,
+    frame_mean_margins,
+    head_auc,
+    head_of_classifier,
+    make_genuine_clips,
+    margins,
+)
 from training.fit_frames import FrameFit, FrameFitSettings, schedule
 from training.frame_model import FrameModel
 from training.losses import frame_loss
@@ -173,6 +184,17 @@ def test_the_head_starts_as_the_mean_of_frames_and_learns_what_time_adds() -> No
     assert np.allclose(start, mean, atol=0.05 * np.abs(mean).max() + 0.02)
     fitted, history = fit_head(head, train, validation, ClipFitSettings(epochs=6, hidden_size=32, learning_rate=3e-3))
     assert head_auc(fitted, validation) > history[0]["val_auc"] + 0.2
+
+
+def test_genuine_videos_are_seen_in_every_quality(records: list[Record]) -> None:
+    videos = [replace(records[number // 8], dataset="clips", source=f"{number // 8}.mp4") for number in range(16)]
+    clips = make_genuine_clips(FrameModel().eval().encoder, ClipMaker(videos), image_size_px=32, crop_margin=1.3)
+    assert [clip.pair for clip in clips] == [0] * len(GENUINE_VARIANTS) + [1] * len(GENUINE_VARIANTS)
+    assert {clip.label for clip in clips} == {0}
+    first = [clip.features for clip in clips if clip.pair == 0]
+    assert all(features.shape == (8, 2048) for features in first)
+    for number, features in enumerate(first[1:], 1):
+        assert not np.allclose(features, first[0]), GENUINE_VARIANTS[number]
 
 
 def test_a_head_without_one_class_is_refused() -> None:
