@@ -19,7 +19,7 @@ from torch import nn
 from client import Detector
 from client.errors import DetectorNotFound, Overloaded, ServerFailed, Unreachable
 from client.model_info import explainer_name
-from export.default_detector import default_detector
+from export.default_detector import untrained_detector
 from export.detector import ClipHead, ImageHead, LastFrameHead, SequenceHead
 from export.errors import ExportError, FactError, RepositoryError
 from export.explainer import LENGTHS, drop_explainer, gradcam, models_of, write_explainer
@@ -85,7 +85,7 @@ def test_size_of_the_maps(picture_px: int, side: int) -> None:
 @pytest.fixture(scope="module")
 def expected_maps(crops: NDArray[np.uint8]) -> dict[int, NDArray[np.float32]]:
     """By hooks in PyTorch, for each length."""
-    encoder, head, info, _ = default_detector()
+    encoder, head, info = untrained_detector()
     clip_head = ClipHead(head, temperature=info.temperature).eval()
     return {length: gradcam(encoder, clip_head, torch.from_numpy(crops[:length])).numpy() for length in LENGTHS}
 
@@ -134,7 +134,7 @@ def mine(repository: Path, tmp_path: Path) -> Path:
 
 def test_the_encoder_s_weights_are_stored_once(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("export.explainer.LENGTHS", (1, 7))  # the others are compared above
-    encoder, head, info, _ = default_detector()
+    encoder, head, info = untrained_detector()
     assert drop_explainer(info.detector, mine)
     assert not drop_explainer(info.detector, mine)
     assert not any((mine / model).exists() for model in models_of(info.detector))

@@ -67,7 +67,8 @@ def test_a_lost_worker_costs_errors_and_no_wrong_answer(
         harm(server)
         failures = successes = number = 0
         end = time.monotonic() + BACK_WITHIN_S
-        while successes < 6 and time.monotonic() < end:
+        # The harm may take a moment to show.
+        while (successes < 6 or not failures) and time.monotonic() < end:
             number += 1
             try:
                 score = ask(clips[number % 3])
@@ -79,5 +80,5 @@ def test_a_lost_worker_costs_errors_and_no_wrong_answer(
             assert score == pytest.approx(expected[number % 3], abs=1e-5)
             successes += 1
         assert failures, "the worker was lost, and nothing was noticed"
-        assert successes == 6, "the server did not come back"
+        assert successes >= 6, "the server did not come back"
     assert any(record.levelname == "WARNING" and "starting Triton anew" in record.message for record in caplog.records)
