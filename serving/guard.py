@@ -204,7 +204,7 @@ def supervise(command: list[str], *, shm_prefix: str, drain_s: float, http_url: 
             losses = [moment for moment in losses if time.monotonic() - moment < RESTARTS_WITHIN_S] + [time.monotonic()]
             if len(losses) > RESTARTS:
                 sys.stderr.write(
-                    f"{_what_happened(code)}, the {len(losses)}th time within {RESTARTS_WITHIN_S:g} s: giving up\n"
+                    f"unmask: {_what_happened(code)} {len(losses)} times within {RESTARTS_WITHIN_S:g} s: giving up\n"
                 )
                 return code
             sys.stderr.write(f"unmask: {_what_happened(code)}: starting Triton anew\n")
