@@ -11,6 +11,7 @@ Only the standard library: this process must start in milliseconds.
 """
 
 import argparse
+import contextlib
 import ctypes
 import os
 import select
@@ -29,6 +30,8 @@ WORKER_CHECK_S = 1.0
 """Looking through the threads of Triton costs 10 ms."""
 LOST_AFTER_S = 3.0
 """A worker that Triton itself unloads is a zombie for a moment, too, and on a busy machine for a second or more."""
+MAKES_FOLDERS_WITHIN_S = 20.0
+"""From its start until Triton's Python backend is loaded, on a busy machine."""
 RESTARTS = 3
 RESTARTS_WITHIN_S = 60.0
 """A server that loses workers more often than this is broken, and restarting would hide it."""
@@ -78,6 +81,18 @@ def remove_segments(prefix: str) -> None:
     """Removes the shared-memory segments of one server."""
     for segment in Path("/dev/shm").glob(f"{prefix}*"):
         segment.unlink(missing_ok=True)
+
+
+def remove_environment_folders(started_s: float) -> None:
+    """Removes the empty folder that Triton's Python backend makes in /tmp at each start, and leaves there when a signal ends it.
+
+    Its name does not tell its maker, so the time does. What another server of this user made in those seconds would go, too, if it
+    is empty; such a folder is in use only where a model brings a packed environment, and then it is not empty.
+    """
+    for folder in Path("/tmp").glob("python_env_*"):
+        with contextlib.suppress(OSError):
+            if folder.stat().st_uid == os.getuid() and 0 <= folder.stat().st_mtime - started_s <= MAKES_FOLDERS_WITHIN_S:
+                folder.rmdir()
 
 
 def ended_workers(server_pid: int) -> set[int]:
@@ -148,6 +163,7 @@ def run_once(
 
     Before it was ready once nothing counts as lost: a server that cannot load a model ends, at times with a crash.
     """
+    started_s = time.time()
     server = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_die_with_guard)
     workers = WorkerWatch(server.pid)
     try:
@@ -167,6 +183,7 @@ def run_once(
             server.kill()
             server.wait()
         end_children()
+        remove_environment_folders(started_s)
 
 
 def _stop(server: "subprocess.Popen[bytes]", workers: WorkerWatch, *, drain_s: float, http_url: str) -> None:

@@ -76,16 +76,19 @@ def test_every_model_is_ready_and_runs_the_profile(fixture: str, request: pytest
     assert live_config(server.http_url, "frame_encoder")["backend"] == backends[str(server.profile)]
 
 
-def test_stop_leaves_no_process_and_no_shared_memory(repository: Path) -> None:
-    before = set(segments(os.getpid()))
+def test_stop_leaves_no_process_no_shared_memory_and_no_folder(repository: Path) -> None:
+    before, folders_before = set(segments(os.getpid())), set(Path("/tmp").glob("python_env_*"))
     server = EmbeddedTriton(free_port_settings(repository, profile="reference")).start()
     pids = server.pids()
     assert set(segments(os.getpid())) > before
+    folders = set(Path("/tmp").glob("python_env_*")) - folders_before
+    assert folders, "Triton's Python backend makes one"
     assert len(pids) >= 4, "guard, server and a worker for each of two models"
     server.stop()
     server.stop()
     assert gone(pids)
     assert set(segments(os.getpid())) <= before
+    assert not [folder for folder in folders if folder.exists()]
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
