@@ -62,3 +62,16 @@ def load(path: Path, *, settings: dict[str, Any] | None = None, may_differ: Sequ
         differences = ", ".join(f"{name} {saved.get(name)!r} there, {settings.get(name)!r} here" for name in names)
         raise CheckpointMismatchError(f"{path} belongs to another run: {differences}; use its settings, or another folder")
     return dict(state)
+
+
+def weights_of_run(path: Path) -> dict[str, Any] | None:
+    """The weights, moving average first, in a checkpoint that ``save`` wrote; None for any other file."""
+    import torch
+
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        state = content["state"]
+        return dict(state.get("average") or state["model"]) if content["layout"] == LAYOUT else None
+    except Exception:
+        # Not one of these: who asks reads other layouts, too, and says what is wrong with them.
+        return None

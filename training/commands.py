@@ -77,7 +77,9 @@ def collect(
     help="Phases of stage one, in order.",
 )
 @click.option(
-    "--init", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Weights (.safetensors) to fine-tune from."
+    "--init",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Weights to start from: any file that `unmask export` reads, or the frames_best.pt of another run.",
 )
 @click.option(
     "--hidden",

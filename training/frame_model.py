@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from export.detector import FrameEncoder
 from export.resnext import FEATURES, Bottleneck, ResNeXt50
+from training import checkpoints
 
 _SIDE_WIDTHS = {"layer2": 512, "layer3": 1024}
 """Channels of the layers (stride 8 and 16) that the side heads read."""
@@ -40,11 +41,14 @@ class FrameModel(nn.Module):
         _look_at_detail(self.encoder.backbone.conv1)
 
     def start_from(self, path: Path) -> None:
-        """Takes the encoder of weights in any layout that ``unmask export`` reads.
+        """Takes the encoder of weights in any layout that ``unmask export`` reads; of a run's own checkpoint everything.
 
         Raises:
             ExportError: They cannot be read.
         """
+        if (mine := checkpoints.weights_of_run(path)) is not None:
+            self.load_state_dict(mine)
+            return
         from export.checkpoints import read_checkpoint
         from export.layouts import build
 

@@ -17,8 +17,8 @@ from training.errors import EmptyClassError
 from training.fakes.blend import Pair, self_blend, swap
 from training.shards import Record
 
-MIN_FACE_PX = 40.0
-"""Smallest face (box's longer side) that degradation leaves."""
+MIN_FACE_PX = 24.0
+"""Smallest face (box's longer side) that degradation leaves: the smallest that ``preprocess`` takes at its defaults."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

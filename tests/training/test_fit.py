@@ -230,6 +230,16 @@ def test_fine_tuning_starts_from_a_checkpoint_that_export_reads(records: list[Re
         assert torch.allclose(found, expected, atol=1e-6), name
 
 
+def test_a_run_may_go_on_in_another_folder_with_other_settings(records: list[Record], tmp_path: Path) -> None:
+    before = FrameFit(settings=SMALL, folder=tmp_path / "one", workers=0).run(PairMaker(records), stop_at=2)
+    still = replace(SMALL, phases=(Phase(steps=1, window_px=32, pairs=2, windows=2),), learning_rate=1e-12, weight_decay=0.0)
+    after = FrameFit(settings=still, folder=tmp_path / "two", workers=0).run(
+        PairMaker(records), init=tmp_path / "one" / "frames.pt"
+    )
+    for name, value in before.named_parameters():
+        assert torch.allclose(after.get_parameter(name), value, atol=1e-6), name
+
+
 def test_a_best_model_that_is_not_there_is_a_checkpoint_error(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"frames_best\.pt"):
         best_frame_model(tmp_path)
