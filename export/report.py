@@ -32,6 +32,19 @@ SPEED_FRAMES, SPEED_RUNS = 100, 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AtLength:
+    """The largest differences at one clip length."""
+
+    frames: int
+    features_max: float
+    logits_max: float
+    probability: float
+    """|Difference| of the clip's probability."""
+    cosine_min: float
+    label_agreement: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One engine at one precision. Differences are absolute, over all lengths."""
 
@@ -52,6 +65,7 @@ class Row:
     load_s: float
     frames_per_s: float
     """At T=100, median of five; the same number in both rows of an engine."""
+    by_length: tuple[AtLength, ...]
 
 
 def report(loaded: Sequence[Loaded], written: Sequence[Written], folder: Path, *, media: Path | None) -> list[str]:
@@ -161,7 +175,18 @@ def _row(
     # A frame's label, at the threshold: logit(threshold) on the difference of the logits after the temperature.
     info = detector.info
     edge = info.temperature * float(np.log(info.threshold / (1 - info.threshold))) if 0 < info.threshold < 1 else 0.0
-    labels = [np.concatenate([item.logits[:, 1] - item.logits[:, 0] >= edge for item in side]) for side in (found, expected)]
+    labels = [[item.logits[:, 1] - item.logits[:, 0] >= edge for item in side] for side in (found, expected)]
+    lengths = tuple(
+        AtLength(
+            frames=len(a.logits),
+            features_max=float(np.abs(a.features - b.features).max()),
+            logits_max=float(np.abs(a.logits - b.logits).max()),
+            probability=abs(a.probability - b.probability),
+            cosine_min=float(cosine(a.features, b.features).min()),
+            label_agreement=float((mine == theirs).mean()),
+        )
+        for a, b, mine, theirs in zip(found, expected, *labels, strict=True)
+    )
     return Row(
         detector=info.detector,
         engine=engine.name,
@@ -174,10 +199,11 @@ def _row(
         probability_max=float(probability.max()),
         probability_mean=float(probability.mean()),
         cosine_min=float(cosines.min()),
-        label_agreement=float((labels[0] == labels[1]).mean()),
+        label_agreement=float((np.concatenate(labels[0]) == np.concatenate(labels[1])).mean()),
         size_bytes=engine.size_bytes,
         load_s=engine.load_s,
         frames_per_s=frames_per_s,
+        by_length=lengths,
     )
 
 

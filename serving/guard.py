@@ -1,11 +1,12 @@
 """Stands between the launcher and Triton, so that nothing is left behind however the launcher ends.
 
-Run as ``python -m serving.guard --shm-prefix P --drain-s N --http-url U --run-dir D -- COMMAND...`` with a pipe as standard input:
-the launcher holds its other end, and its closing (a stop, a crash, kill -9 alike) makes the guard stop the server: it drains
-it, then ends it. A byte on the pipe says that the server is ready. As a child subreaper (prctl(2)) the guard inherits the Python
-backend's workers when Triton is killed, ends them, and removes the shared-memory segments and the run directory. If the guard
+Run as ``python -m serving.guard --shm-prefix P --drain-s N --http-url U --run-dir D --repository R -- COMMAND...`` with a pipe as
+standard input: the launcher holds its other end, and its closing (a stop, a crash, kill -9 alike) makes the guard stop the server:
+it drains it, then ends it. A byte on the pipe says that the server is ready. As a child subreaper (prctl(2)) the guard inherits the
+Python backend's workers when Triton is killed, ends them, and removes the shared-memory segments and the run directory. If the guard
 itself is killed, the kernel sends Triton SIGTERM (PR_SET_PDEATHSIG) and Triton cleans up after itself. A worker that dies makes the
-guard start the server anew (Triton itself would go on, call itself ready and fail every request), and so does a crash of Triton.
+guard start the server anew, with the models that the repository has by then (Triton itself would go on, call itself ready and fail
+every request), and so does a crash of Triton.
 
 Only the standard library: this process must start in milliseconds.
 """
@@ -20,8 +21,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
+
+from serving.repository import models_to_load
 
 KILL_AFTER_S = 5.0
 """How long a server may take to end after its requests had their time."""
@@ -157,7 +162,7 @@ class Orders:
 
 
 def run_once(
-    command: list[str], orders: Orders, *, drain_s: float, http_url: str
+    command: Sequence[str], orders: Orders, *, drain_s: float, http_url: str
 ) -> tuple[Literal["stopped", "lost", "ended"], int]:
     """Runs the server until a stop is asked for, it loses a worker or crashes, or it ends by itself; why, and its exit code.
 
@@ -202,8 +207,18 @@ def _stop(server: "subprocess.Popen[bytes]", workers: WorkerWatch, *, drain_s: f
         server.kill()
 
 
-def supervise(command: list[str], *, shm_prefix: str, drain_s: float, http_url: str, run_dir: Path) -> int:
+def supervise(
+    command: list[str], models: Callable[[], list[str]], *, shm_prefix: str, drain_s: float, http_url: str, run_dir: Path
+) -> int:
     """Runs the server, anew where it lost a worker, until it ends or the launcher does.
+
+    Args:
+        command: Triton's, but for the models.
+        models: Which to load; asked at each start, because detectors come and go while the server runs.
+        shm_prefix: Of the server's shared-memory segments.
+        drain_s: How long a stop waits for the requests in flight.
+        http_url: The server's.
+        run_dir: Folder that goes with the server.
 
     Returns:
         The server's exit code; 0 where it was stopped. Where it lost workers or crashed more often than ``RESTARTS`` within
@@ -214,7 +229,8 @@ def supervise(command: list[str], *, shm_prefix: str, drain_s: float, http_url: 
     losses: list[float] = []
     try:
         while True:
-            why, code = run_once(command, orders, drain_s=drain_s, http_url=http_url)
+            loading = (f"--load-model={model}" for model in models())
+            why, code = run_once([*command, *loading], orders, drain_s=drain_s, http_url=http_url)
             remove_segments(shm_prefix)
             if why != "lost":
                 return code
@@ -242,10 +258,13 @@ def main() -> None:
     parser.add_argument("--drain-s", type=float, required=True)
     parser.add_argument("--http-url", required=True)
     parser.add_argument("--run-dir", type=Path, required=True)
+    parser.add_argument("--repository", type=Path, required=True)
+    parser.add_argument("--explainer", action="store_true")
     parser.add_argument("command", nargs="+")
     arguments = parser.parse_args()
     code = supervise(
         arguments.command,
+        partial(models_to_load, arguments.repository, explainer=arguments.explainer),
         shm_prefix=arguments.shm_prefix,
         drain_s=arguments.drain_s,
         http_url=arguments.http_url,
