@@ -90,11 +90,18 @@ def load(path: Path) -> Calibration:
 
 
 def save(calibration: Calibration, path: Path) -> None:
-    """Writes JSON, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Writes JSON, whole or not at all.
+
+    Raises:
+        CalibrationError: The file cannot be written.
+    """
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(asdict(calibration), indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(asdict(calibration), indent=1) + "\n", encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise CalibrationError(f"the INT8 ranges cannot be written to {path}: {error.strerror}; choose another file") from error
 
 
 def default_media() -> Path | None:

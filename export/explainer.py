@@ -11,6 +11,7 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from export.gradient_graph import MAPS, export_gradient
 from export.graphs import FILES, FRAMES
 from export.live import LiveServer
 from export.locks import exporting, replacing
-from export.model_configs import PROFILES, to_text
+from export.model_configs import write_profiles
 from export.place import delete_models, share, staging_for
 
 logger = logging.getLogger("unmask.export")
@@ -105,15 +106,9 @@ def write_explainer(
 def write_explainer_configs(repository: Path, info: ModelInfo) -> None:
     """Writes the configurations of an explainer's models, one a profile."""
     maps, gradient, name = models_of(info.detector)
-    for profile in PROFILES:
-        for model, config in (
-            (maps, maps_config(maps, info, profile)),
-            (gradient, gradient_config(gradient, info, profile)),
-            (name, explainer_config(name, info, profile, maps=maps, gradient=gradient)),
-        ):
-            path = repository / model / ("config.pbtxt" if profile == "reference" else f"configs/{profile}.pbtxt")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(to_text(config))
+    ensemble = partial(explainer_config, maps=maps, gradient=gradient)
+    for model, config in ((maps, maps_config), (gradient, gradient_config), (name, ensemble)):
+        write_profiles(repository / model, partial(config, model, info))
 
 
 def drop_explainer(detector: str, repository: Path, *, live: LiveServer | None = None) -> bool:

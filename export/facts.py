@@ -17,6 +17,7 @@ MAX_FRAMES = 256
 """Longest clip of one request unless a flag says otherwise."""
 _FILE_NAME = re.compile(r"model_(?P<accuracy>[^_]+)_acc_(?P<frames>[^_]+)_frames_(?P<data>.+?)_data$", re.IGNORECASE)
 _NAME_REMEDY = "rename the file, or overrule its name with --accuracy and --trained-frames"
+_TAKEN = ("frame_encoder", "clip_head", "deepfake_explainer", "explain_")
 _CLASSES: dict[str, tuple[str, str]] = {"real,fake": ("real", "fake"), "fake,real": ("fake", "real")}
 
 
@@ -161,9 +162,9 @@ def model_info(
         raise FactError(
             f"the detector's name is {values['detector']!r}; it must be 1 to 128 letters, digits, _, - or . (--name chooses another)"
         )
-    if values["detector"].startswith(("deepfake_explainer", "explain_")):
+    if values["detector"].startswith(_TAKEN):
         raise FactError(
-            f"the detector's name is {values['detector']!r}; names that begin with explain_ or deepfake_explainer are those of explainers "
+            f"the detector's name is {values['detector']!r}; names that begin with {', '.join(_TAKEN)} are those of a detector's parts "
             "(--name chooses another)"
         )
     try:

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from torch import nn
@@ -17,7 +18,7 @@ from export.errors import LiveError, RepositoryError
 from export.explainer import remove_explainer
 from export.live import LiveServer
 from export.locks import exporting, replacing
-from export.model_configs import PROFILES, Variant, encoder_config, ensemble_config, head_config, to_text
+from export.model_configs import Variant, encoder_config, ensemble_config, head_config, write_profiles
 from export.parity import Comparison, compare, require
 from export.place import delete_models, share, staging_for, swap_in, sweep
 
@@ -86,6 +87,7 @@ def write_detector(
     with exporting(repository), staging_for(repository) as staging:
         try:
             sweep(repository, ENCODER, HEAD)
+            _require_ours(repository, info.detector)
             recipe = int8.recipe(encoder, clip_head, info, staging)
             variant = variant_of(recipe, head)
             names = _parts(repository, encoder, clip_head, info, recipe, variant, in_place=live is None)
@@ -151,19 +153,15 @@ def write_configs(
     variant: Variant = Variant(),  # noqa: B008 - frozen
 ) -> None:
     """Writes the configurations of a detector's models, one a profile; None leaves a composing model out."""
-    for profile in PROFILES:
-        configs = {
-            info.detector: ensemble_config(info.detector, info, profile, encoder=made_of[0], head=made_of[1]),
-        }
-        if encoder is not None:
-            configs[encoder] = encoder_config(encoder, info, profile, variant)
-        if head is not None:
-            configs[head] = head_config(head, info, profile, variant)
-        for model, config in configs.items():
-            folder = repository / model
-            path = folder / "config.pbtxt" if profile == "reference" else folder / "configs" / f"{profile}.pbtxt"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(to_text(config))
+    ensemble = partial(ensemble_config, encoder=made_of[0], head=made_of[1])
+    wanted = (
+        (info.detector, ensemble),
+        (encoder, partial(encoder_config, variant=variant)),
+        (head, partial(head_config, variant=variant)),
+    )
+    for model, config in wanted:
+        if model is not None:
+            write_profiles(repository / model, partial(config, model, info))
 
 
 def _parts(
@@ -202,6 +200,13 @@ def _unchanged(repository: Path, info: ModelInfo, names: tuple[_Part, _Part]) ->
         if installed.info == info and installed.models == tuple(part.name for part in names) and installed.version:
             return 0 if any(part.build for part in names) else installed.version
     return 0
+
+
+def _require_ours(repository: Path, name: str) -> None:
+    if (repository / name).exists() and name not in {found.info.detector for found in detectors(repository)}:
+        raise RepositoryError(
+            f"{repository} has a model {name!r} that is no detector, and it is not overwritten; --name chooses another name"
+        )
 
 
 def _overwrites(repository: Path, detector: str, names: tuple[_Part, _Part]) -> bool:

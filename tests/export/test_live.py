@@ -236,7 +236,34 @@ def test_a_server_on_another_repository_refuses(tmp_path: Path, live: LiveServer
 def test_removing_one_leaves_what_others_are_made_of(
     sequence: Written, workshop: Path, live: LiveServer, live_server: EmbeddedTriton, crops: Crops
 ) -> None:
-    assert remove_detector("in_order", workshop, live=live) == ("in_order", sequence.models[1])
+    scores: list[float] = []
+    ends: list[Exception] = []
+    answered = threading.Semaphore(0)
+    clip = crops[:60]
+
+    def ask_until_it_is_gone() -> None:
+        with Detector(live_server.grpc_url, detector="in_order") as detector:
+            try:
+                while True:
+                    scores.append(detector.infer_frames(clip).score)
+                    answered.release()
+            except Exception as error:
+                ends.append(error)
+                answered.release()
+
+    threads = [threading.Thread(target=ask_until_it_is_gone) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in threads:
+            answered.acquire()
+        assert remove_detector("in_order", workshop, live=live) == ("in_order", sequence.models[1])
+    finally:
+        for thread in threads:
+            thread.join(timeout=300)
+    # What was accepted was answered; what came later was told that there is no such detector.
+    assert [type(error) for error in ends] == [DetectorNotFound] * 3, ends
+    assert np.ptp(scores) < 1e-5
     assert not (workshop / "in_order").exists()
     with Detector(live_server.grpc_url, detector="in_order") as detector, pytest.raises(DetectorNotFound):
         detector.infer_frames(crops[:4])

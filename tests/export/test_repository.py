@@ -53,20 +53,14 @@ def test_the_built_repository_has_every_precision(repository: Path) -> None:
 
 def test_a_second_detector_of_the_same_graphs_stores_none(repository: Path, tmp_path: Path) -> None:
     mine = copy_of(repository, tmp_path / "repository")
-    from export.default_detector import default_detector
-
-    encoder, head, info, path = default_detector()
-    # Nothing happens here, unless the checkout's repository was built by other code than this.
-    write_detector(encoder, head, info, mine, int8=Int8Source(checkpoint=path))
+    encoder, head, info = untrained_detector()
     before = listing(mine)
     models = {path.name for path in mine.iterdir()}
     twin = dataclasses.replace(info, detector="twin", threshold=0.6, abstain_low=0.6, abstain_high=0.6)
-    written = write_detector(encoder, head, twin, mine, int8=Int8Source(checkpoint=path))
+    written = write_detector(encoder, head, twin, mine)
     assert written.models == ("frame_encoder", "clip_head", "twin")
     assert {path.name for path in mine.iterdir()} - models == {"twin"}
-    again = write_detector(
-        encoder, head, dataclasses.replace(twin, threshold=0.7, abstain_high=0.7), mine, int8=Int8Source(checkpoint=path)
-    )
+    again = write_detector(encoder, head, dataclasses.replace(twin, threshold=0.7, abstain_high=0.7), mine)
     assert (again.version, latest_version(mine / "twin")) == (2, 2)
     assert not (mine / "twin" / "1").exists()
     assert remove_detector("twin", mine) == ("twin",)
@@ -173,6 +167,43 @@ def test_whoever_opens_the_repository_while_the_default_detector_is_replaced_fin
     used = {model for found in detectors(again) for model in found.models}
     built = {path.name for path in again.glob("frame_encoder*")} | {path.name for path in again.glob("clip_head*")}
     assert built - used <= {"frame_encoder", "clip_head"}, "no twin is left that nothing uses"
+
+
+def test_a_model_of_somebody_else_is_not_overwritten(tmp_path: Path) -> None:
+    _, _, info = untrained_detector()
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "config.pbtxt").write_text('name: "theirs" backend: "onnxruntime"\n')
+    with pytest.raises(RepositoryError, match="has a model 'theirs' that is no detector, and it is not overwritten"):
+        write_detector(
+            *untrained_detector()[:2], dataclasses.replace(info, detector="theirs"), tmp_path, int8=Int8Source(wanted=False)
+        )
+    assert (tmp_path / "theirs" / "config.pbtxt").read_text().startswith('name: "theirs"')
+
+
+def test_a_repository_that_is_a_volume_of_its_own(tmp_path: Path) -> None:
+    """A small file system mounted on the repository, in a namespace of the child's own: what does not fit is said before, what is made
+    is made on that file system, where a rename reaches, and is no model."""
+    code = (
+        "import pathlib, sys; from export.place import staging_for; from export.repository import write_detector as w\n"
+        "from export.default_detector import untrained_detector as u; from serving.repository import models_to_load\n"
+        "path = pathlib.Path(sys.argv[1])\n"
+        "with staging_for(path) as staging:\n"
+        "    (staging / 'clip_head' / '1').mkdir(parents=True); (staging / 'clip_head' / 'config.pbtxt').touch()\n"
+        "    print(models_to_load(path, explainer=True), flush=True)\n"
+        "    (staging / 'clip_head').rename(path / 'clip_head')\n"
+        "print(sorted(item.name for item in path.iterdir()), flush=True)\n"
+        "import shutil; shutil.rmtree(path / 'clip_head'); w(*u(), path)"
+    )
+    (tmp_path / "volume").mkdir()
+    mount = 'mount -t tmpfs -o size=16m none "$1" && exec "$2" -c "$3" "$1"'
+    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount, "sh"]
+    probe = subprocess.run([*command[:4], "mount", "-t", "tmpfs", "none", str(tmp_path)], capture_output=True, text=True)
+    if probe.returncode != 0:
+        pytest.skip(f"this machine lets nobody mount in a namespace of their own: {probe.stderr.strip()}")
+    done = subprocess.run([*command, str(tmp_path / "volume"), sys.executable, code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["[]", "['clip_head']"], done.stderr
+    assert "RepositoryError:" in done.stderr
+    assert "MiB of free disk, this export needs" in done.stderr
 
 
 def test_what_a_killed_export_left_is_swept_up(repository: Path, tmp_path: Path) -> None:
