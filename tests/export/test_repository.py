@@ -55,11 +55,11 @@ def test_a_second_detector_of_the_same_graphs_stores_none(repository: Path, tmp_
     mine = copy_of(repository, tmp_path / "repository")
     encoder, head, info = untrained_detector()
     before = listing(mine)
-    models = {path.name for path in mine.iterdir()}
+    models = {path.name for path in mine.iterdir() if path.is_dir()}
     twin = dataclasses.replace(info, detector="twin", threshold=0.6, abstain_low=0.6, abstain_high=0.6)
     written = write_detector(encoder, head, twin, mine)
     assert written.models == ("frame_encoder", "clip_head", "twin")
-    assert {path.name for path in mine.iterdir()} - models == {"twin"}
+    assert {path.name for path in mine.iterdir() if path.is_dir()} - models == {"twin"}
     again = write_detector(encoder, head, dataclasses.replace(twin, threshold=0.7, abstain_high=0.7), mine)
     assert (again.version, latest_version(mine / "twin")) == (2, 2)
     assert not (mine / "twin" / "1").exists()
