@@ -68,13 +68,31 @@ def server_options(function: click.decorators.FC) -> click.decorators.FC:
 @contextmanager
 def target_of(url: str | None, http_url: str | None, profile: str, repository: Path) -> "Iterator[Target]":
     """The server that the options name, or one that is started for the block."""
-    from benchmarks.servers import Target, serve
+    from benchmarks.errors import NoServer
+    from benchmarks.servers import Target, listens, serve
 
     if url or http_url:
-        yield Target(url.removeprefix("grpc://") if url else None, http_url, "running server")
+        if http_url and "://" not in http_url:
+            http_url = f"http://{http_url}"
+        target = Target(url.removeprefix("grpc://") if url else None, http_url.rstrip("/") if http_url else None, "running server")
+        for address in (target.grpc_url, target.http_url):
+            if address and not listens(address):
+                raise NoServer(f"nobody listens at {address}; start a server with `unmask serve`, or give its HOST:PORT")
+        yield target
         return
     with serve(repository, profile) as target:
         yield target
+
+
+def require_addresses(paths: Iterable[str], url: str | None, http_url: str | None) -> None:
+    """Raises ``click.UsageError`` where a running server is named, and not at the address that a path needs."""
+    if not url and not http_url:
+        return
+    for path in paths:
+        if path == "http" and not http_url:
+            raise click.UsageError("the path http needs the server's HTTP address; give --http-url, or leave http out of --paths")
+        if path != "http" and not url:
+            raise click.UsageError(f"the path {path} needs the server's gRPC address; give --url HOST:PORT")
 
 
 def names_of(text: str, legal: Iterable[str], option: str) -> tuple[str, ...]:
@@ -87,11 +105,15 @@ def names_of(text: str, legal: Iterable[str], option: str) -> tuple[str, ...]:
 
 
 def run_one(
-    kind: "Kind", settings: dict[str, object], out: Path | None, work: "Callable[[Record, Callable[[], None] | None], None]"
-) -> None:
-    """Runs one benchmark, writes and shows its result, and exits with the project's codes where it did not go well."""
-    from benchmarks.errors import BenchmarkError, UsageError
-    from benchmarks.record import Record
+    kind: "Kind", settings: dict[str, object], out: Path | None, work: "Callable[[Record, Callable[[], None] | None], None]",
+    *, also_writes: Iterable[Path] = (),
+) -> None:  # fmt: skip
+    """Runs one benchmark, writes and shows its result, and exits with the project's codes where it did not go well.
+
+    Before anything is measured, the result's file and ``also_writes`` are tried.
+    """
+    from benchmarks.errors import BenchmarkError, NoServer, OutputError, UsageError
+    from benchmarks.record import Record, require_writable
     from benchmarks.running import keeping, ticker
     from benchmarks.tables import show
     from client.errors import ClientError
@@ -101,11 +123,21 @@ def run_one(
     record = Record(kind=kind, settings=settings)
     path = out or Path("out/bench") / f"{kind}-{datetime.now(UTC):%Y%m%d-%H%M%S}.json"
     try:
+        for file in (path, *also_writes):
+            require_writable(file)
+    except OutputError as error:
+        raise click.UsageError(str(error)) from error
+    try:
         with keeping(record, path):
             work(record, ticker(kind))
     except UsageError as error:
         raise click.UsageError(str(error)) from error
-    except ServingError as error:
+    except OutputError as error:
+        # The disk filled up, or the folder went away, while it measured: the terminal is what is left.
+        show(record)
+        click.echo(f"unmask bench {kind}: {error}", err=True)
+        sys.exit(EXIT_INPUT)
+    except (NoServer, ServingError) as error:
         click.echo(f"unmask bench {kind}: {error}", err=True)
         sys.exit(EXIT_SERVER)
     except (BenchmarkError, ClientError, PreprocessError) as error:

@@ -12,6 +12,7 @@ from benchmarks.command_options import (
     names_of,
     out_option,
     repository_option,
+    require_addresses,
     run_one,
     server_options,
     target_of,
@@ -119,6 +120,7 @@ def frames(
     names = names_of(paths, ("grpc", "http", "shm"), "--paths")
     if not names:
         raise click.UsageError("--paths is empty; name at least one of grpc, http, shm")
+    require_addresses(names, url, http_url)
     options = frames_run.FramesOptions(
         frames=frames,
         paths=cast("tuple[PathName, ...]", names),
@@ -172,6 +174,7 @@ def load(
     """Apply load: more and more clients, then arrivals that wait for nobody."""
     from benchmarks import load_run
 
+    require_addresses((path,), url, http_url)
     if perf_analyzer:
         from benchmarks.perf_analyzer import why_not
 
@@ -193,7 +196,7 @@ def load(
         with target_of(url, http_url, profile, repository) as target:
             load_run.run(options, target, record, tick=tick)
 
-    run_one("load", settings, out, work)
+    run_one("load", settings, out, work, also_writes=[csv_path] if csv_path else [])
 
 
 @bench.command()
