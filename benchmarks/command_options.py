@@ -12,13 +12,15 @@ import click
 from common.places import default_repository
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from benchmarks.record import Kind, Record
     from benchmarks.servers import Target
 
 EXIT_INPUT, EXIT_SERVER, EXIT_INTERRUPTED = 1, 3, 130
 PROFILES = ("reference", "cpu", "gpu")
+SERVER_SETTINGS = ("streams", "threads", "instances")
+"""Options of a server that is started for the run."""
 RESULT = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -56,7 +58,13 @@ def repository_option(function: click.decorators.FC) -> click.decorators.FC:
 
 
 def server_options(function: click.decorators.FC) -> click.decorators.FC:
+    """``url``, ``http_url``, ``profile``, and how the started server is to be (``SERVER_SETTINGS``), for ``target_of``."""
     for option in (
+        click.option("--instances", type=click.IntRange(1, 64), help="Instances of encoder and head [default: as configured]."),
+        click.option("--threads", type=click.IntRange(1, 4096), help="Of the started server's encoder [default: all cores]."),
+        click.option(
+            "--streams", type=click.IntRange(1, 1024), help="Of the started server's encoder [default: as configured]."
+        ),
         click.option("--profile", type=click.Choice(PROFILES), default="cpu", show_default=True, help="Of the started server."),
         click.option("--http-url", help="HTTP address of the running server, for --paths http and its statistics."),
         click.option("--url", help="gRPC address HOST:PORT of a running server; without it one is started."),
@@ -66,22 +74,43 @@ def server_options(function: click.decorators.FC) -> click.decorators.FC:
 
 
 @contextmanager
-def target_of(url: str | None, http_url: str | None, profile: str, repository: Path) -> "Iterator[Target]":
-    """The server that the options name, or one that is started for the block."""
+def target_of(
+    url: str | None, http_url: str | None, profile: str, repository: Path, server: "Mapping[str, int | None]"
+) -> "Iterator[Target]":
+    """The server that the options name, or one that is started for the block.
+
+    Raises:
+        NoServer: Nobody listens at the address.
+        click.UsageError: ``server`` asks something of a server that runs already.
+    """
     from benchmarks.errors import NoServer
+    from benchmarks.instances import with_instances
     from benchmarks.servers import Target, listens, serve
 
+    wanted = given(server)
     if url or http_url:
+        if wanted:
+            raise click.UsageError(
+                f"--{next(iter(wanted))} is for a server that is started here; leave --url and --http-url out"
+            )
         if http_url and "://" not in http_url:
             http_url = f"http://{http_url}"
-        target = Target(url.removeprefix("grpc://") if url else None, http_url.rstrip("/") if http_url else None, "running server")
+        target = Target(
+            url.removeprefix("grpc://") if url else None, http_url.rstrip("/") if http_url else None, "running server"
+        )
         for address in (target.grpc_url, target.http_url):
             if address and not listens(address):
                 raise NoServer(f"nobody listens at {address}; start a server with `unmask serve`, or give its HOST:PORT")
         yield target
         return
-    with serve(repository, profile) as target:
+    instances = wanted.pop("instances", None)
+    with with_instances(repository, instances) as folder, serve(folder, profile, **wanted) as target:
         yield target
+
+
+def given(server: "Mapping[str, int | None]") -> dict[str, int]:
+    """Those of ``SERVER_SETTINGS`` that were given; they belong into a run's settings."""
+    return {name: value for name, value in server.items() if value is not None}
 
 
 def require_addresses(paths: Iterable[str], url: str | None, http_url: str | None) -> None:
@@ -90,7 +119,9 @@ def require_addresses(paths: Iterable[str], url: str | None, http_url: str | Non
         return
     for path in paths:
         if path == "http" and not http_url:
-            raise click.UsageError("the path http needs the server's HTTP address; give --http-url, or leave http out of --paths")
+            raise click.UsageError(
+                "the path http needs the server's HTTP address; give --http-url, or leave http out of --paths"
+            )
         if path != "http" and not url:
             raise click.UsageError(f"the path {path} needs the server's gRPC address; give --url HOST:PORT")
 

@@ -9,6 +9,7 @@ import click
 from benchmarks.command_options import (
     PROFILES,
     NumberList,
+    given,
     names_of,
     out_option,
     repository_option,
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from benchmarks.paths import PathName
     from benchmarks.record import Record
 
-DEFAULT_ENGINES = "torch-eager,torch-channels-last,torch-bf16,onnxruntime-fp32,openvino-fp32,openvino-bf16,openvino-int8"
+DEFAULT_ENGINES = (
+    "torch-eager,torch-channels-last,torch-bf16,torch-compile,onnxruntime-fp32,openvino-fp32,openvino-bf16,openvino-int8"
+)
 
 
 @click.group()
@@ -75,6 +78,7 @@ def engines(
         "threads": threads,
         "repeats": repeats,
         "budget_s": budget_s,
+        "peak": peak,
     }
     run_one("engines", settings, out, lambda record, tick: engine_run.run(options, record, tick=tick))
 
@@ -111,7 +115,7 @@ def soak(requests: int, frames: tuple[int, ...] | None, profile: str, repository
 @out_option
 def frames(
     frames: tuple[int, ...], paths: str, repeats: int, budget_s: float, url: str | None, http_url: str | None, profile: str,
-    repository: Path, out: Path | None,
+    repository: Path, out: Path | None, **server: int | None,
 ) -> None:  # fmt: skip
     """Measure latency against the number of frames, and where the time goes."""
     from benchmarks import frames_run
@@ -132,10 +136,11 @@ def frames(
         "repeats": repeats,
         "budget_s": budget_s,
         "profile": profile,
+        **given(server),
     }
 
     def work(record: "Record", tick: "Callable[[], None] | None") -> None:
-        with target_of(url, http_url, profile, repository) as target:
+        with target_of(url, http_url, profile, repository, server) as target:
             frames_run.run(options, target, record, tick=tick)
 
     run_one("frames", settings, out, work)
@@ -169,7 +174,7 @@ def frames(
 def load(
     clients: tuple[int, ...], open_percent: tuple[int, ...] | None, frames: tuple[int, ...], duration_s: float,
     open_duration_s: float, path: Literal["grpc", "http"], csv_path: Path | None, perf_analyzer: bool,
-    url: str | None, http_url: str | None, profile: str, repository: Path, out: Path | None,
+    url: str | None, http_url: str | None, profile: str, repository: Path, out: Path | None, **server: int | None,
 ) -> None:  # fmt: skip
     """Apply load: more and more clients, then arrivals that wait for nobody."""
     from benchmarks import load_run
@@ -190,10 +195,11 @@ def load(
     settings: dict[str, object] = {
         "clients": clients, "open_percent": open_percent or (), "frames": frames, "duration_s": duration_s,
         "open_duration_s": open_duration_s, "path": path, "profile": profile, "perf_analyzer": perf_analyzer,
+        **given(server),
     }  # fmt: skip
 
     def work(record: "Record", tick: "Callable[[], None] | None") -> None:
-        with target_of(url, http_url, profile, repository) as target:
+        with target_of(url, http_url, profile, repository, server) as target:
             load_run.run(options, target, record, tick=tick)
 
     run_one("load", settings, out, work, also_writes=[csv_path] if csv_path else [])
@@ -212,7 +218,7 @@ def load(
 @out_option
 def pipeline(
     video: Path, frames: int, against: str | None, repeats: int, reference_repeats: int, url: str | None, http_url: str | None,
-    profile: str, repository: Path, out: Path | None,
+    profile: str, repository: Path, out: Path | None, **server: int | None,
 ) -> None:  # fmt: skip
     """Measure from file to verdict, stage by stage."""
     from benchmarks import pipeline_run
@@ -222,11 +228,11 @@ def pipeline(
     )
     settings: dict[str, object] = {
         "video": video.name, "frames": frames, "against": against, "repeats": repeats,
-        "reference_repeats": reference_repeats, "profile": profile,
+        "reference_repeats": reference_repeats, "profile": profile, **given(server),
     }  # fmt: skip
 
     def work(record: "Record", tick: "Callable[[], None] | None") -> None:
-        with target_of(url, http_url, profile, repository) as target:
+        with target_of(url, http_url, profile, repository, server) as target:
             pipeline_run.run(options, target, record, tick=tick)
 
     run_one("pipeline", settings, out, work)

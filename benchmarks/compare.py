@@ -8,7 +8,16 @@ from benchmarks.samples import LEAST_SAMPLES, median_ratio
 
 RATE_TOLERANCE = 0.01
 """Open loops are comparable when their rates differ by no more than this share."""
-_EFFORT = ("repeats", "budget_s", "reference_repeats", "duration_s", "open_duration_s", "open_percent", "clients", "perf_analyzer")
+_EFFORT = (
+    "repeats",
+    "budget_s",
+    "reference_repeats",
+    "duration_s",
+    "open_duration_s",
+    "open_percent",
+    "clients",
+    "perf_analyzer",
+)
 """Settings that say how much was measured, and not of what: they may differ."""
 
 

@@ -29,7 +29,9 @@ def write_page(records: Sequence[Record], folder: Path) -> Path:
             plots = [(base64.b64encode(path.read_bytes()).decode(), title) for path, title in draw(record, folder, stem)]
             runs.append({"record": record, "plots": plots, "headings": headings(record), "rows": rows(record)})
         except (KeyError, TypeError, ValueError) as error:
-            raise RecordError(f"the bench {record.kind} of {record.started_at} is damaged ({error!r}); run the benchmark again") from error
+            raise RecordError(
+                f"the bench {record.kind} of {record.started_at} is damaged ({error!r}); run the benchmark again"
+            ) from error
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
     page = folder / "index.html"
     try:

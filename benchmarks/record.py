@@ -161,7 +161,9 @@ def load(path: Path) -> Record:
         raise RecordError(f"{path} cannot be read as a result of unmask bench: {error}") from error
     found = content.get("schema") if isinstance(content, dict) else None
     if isinstance(content, dict) and found is None:
-        raise ForeignRecord(f"{path} is JSON, but no result of unmask bench: it has no schema; name files that `unmask bench` wrote")
+        raise ForeignRecord(
+            f"{path} is JSON, but no result of unmask bench: it has no schema; name files that `unmask bench` wrote"
+        )
     if found != SCHEMA:
         raise RecordError(f"{path} has schema {found!r}; this version reads {SCHEMA!r}; run the benchmark again")
     try:

@@ -49,7 +49,9 @@ def _save(record: Record, path: Path) -> None:
     try:
         record.save(path)
     except OSError as error:
-        raise OutputError(f"the result could not be written to {path} ({error.strerror or error}); make room and measure again") from error
+        raise OutputError(
+            f"the result could not be written to {path} ({error.strerror or error}); make room and measure again"
+        ) from error
 
 
 def ticker(what: str) -> Callable[[], None] | None:

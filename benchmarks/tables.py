@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.compare import LEAST_SAMPLES, Difference
+from benchmarks.compare import Difference
 from benchmarks.record import Record, Series
+from benchmarks.samples import LEAST_SAMPLES
 
 
 def show(record: Record, console: Console | None = None) -> None:

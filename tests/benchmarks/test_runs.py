@@ -98,7 +98,7 @@ def test_the_page_shows_every_run(triton_cpu: EmbeddedTriton, tmp_path: Path) ->
     page = (tmp_path / "page" / "index.html").read_text()
     assert "grpc T=3" in page
     pictures = sorted(path.name for path in (tmp_path / "page").glob("*.png"))
-    assert pictures == ["frames-cost.png", "frames-latency.png", "frames-split.png"]
+    assert pictures == ["frames-cost.png", "frames-latency.png", "frames-memory.png", "frames-split.png"]
     assert page.count("data:image/png;base64,") == 3
 
 
