@@ -26,10 +26,6 @@ if TYPE_CHECKING:
     from benchmarks.paths import PathName
     from benchmarks.record import Record
 
-DEFAULT_ENGINES = (
-    "torch-eager,torch-channels-last,torch-bf16,torch-compile,onnxruntime-fp32,openvino-fp32,openvino-bf16,openvino-int8"
-)
-
 
 @click.group()
 def bench() -> None:
@@ -42,7 +38,7 @@ def bench() -> None:
 
 @bench.command()
 @click.option("--frames", type=NumberList(1, 256), default="1,100", show_default=True, help="Clip lengths, at most 256.")
-@click.option("--engines", default=DEFAULT_ENGINES, show_default=True, help="Engines without a server, comma-separated.")
+@click.option("--engines", help="Engines without a server, comma-separated [default: all, those of CUDA where there is a GPU].")
 @click.option(
     "--served", "profiles", default="cpu", show_default=True, help="Profiles of the server to measure on top; empty: none."
 )
@@ -57,15 +53,16 @@ def bench() -> None:
 @repository_option
 @out_option
 def engines(
-    frames: tuple[int, ...], engines: str, profiles: str, threads: int, repeats: int, budget_s: float, peak: bool,
+    frames: tuple[int, ...], engines: str | None, profiles: str, threads: int, repeats: int, budget_s: float, peak: bool,
     repository: Path, out: Path | None,
 ) -> None:  # fmt: skip
     """Compare engines, and the served path on top of them."""
     from benchmarks import engine_run
-    from benchmarks.engines import ENGINES
+    from benchmarks.engines import ENGINES, engines_of
+    from benchmarks.machine import machine_facts
     from benchmarks.rounds import Effort
 
-    names = names_of(engines, ENGINES, "--engines")
+    names = engines_of(machine_facts()) if engines is None else names_of(engines, ENGINES, "--engines")
     served = names_of(profiles, PROFILES, "--served")
     options = engine_run.EngineOptions(
         engines=names, profiles=served, frames=frames, repository=repository, threads=threads,

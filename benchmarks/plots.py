@@ -226,13 +226,15 @@ def _pipeline_bars(axes: "Axes", record: Record) -> bool:
     rows = [("unmask", record.find(pipeline="unmask", frames=record.settings.get("frames", 0)))]
     rows += [(f"reference, {stage}", record.find(pipeline="reference", stage=stage))
              for stage in ("single detection pass", "as served")]  # fmt: skip
-    found = [(name, float(np.median(item.samples))) for name, item in rows if item is not None and item.samples]
+    found = [
+        (name, float(np.median(item.samples)), len(item.samples)) for name, item in rows if item is not None and item.samples
+    ]
     if not found:
         return False
-    bars = axes.barh([name for name, _ in found], [value for _, value in found],
-                     color=[COLOURS[0] if name == "unmask" else "#b9c4d0" for name, _ in found])  # fmt: skip
-    axes.bar_label(bars, [f" {value:.1f} s" for _, value in found])
-    axes.margins(x=0.15)
+    bars = axes.barh([name for name, *_ in found], [value for _, value, _ in found],
+                     color=[COLOURS[0] if name == "unmask" else "#b9c4d0" for name, *_ in found])  # fmt: skip
+    axes.bar_label(bars, [f" {value:.1f} s (n={count})" for _, value, count in found])
+    axes.margins(x=0.2)
     axes.set_xlabel("seconds from file to verdict (p50)")
     return True
 

@@ -6,6 +6,7 @@
 import json
 import math
 import os
+import shlex
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -81,7 +82,7 @@ class Record:
     notes: list[str] = field(default_factory=list)
     state: State = "complete"
     reason: str = ""
-    command: str = field(default_factory=lambda: "unmask " + " ".join(sys.argv[1:]))
+    command: str = field(default_factory=lambda: shlex.join(["unmask", *sys.argv[1:]]))
     started_at: str = field(default_factory=lambda: _now())
     finished_at: str = ""
     machine: dict[str, Any] = field(default_factory=machine_facts)

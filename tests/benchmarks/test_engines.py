@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.clips import noise_clip
 from benchmarks.engine_run import _distance_to_peak, bare_twin
-from benchmarks.engines import ENGINES, make
+from benchmarks.engines import ENGINES, engines_of, make
 from benchmarks.engines.peak import multiply_adds_per_frame, peak_flops
 from benchmarks.errors import EngineUnavailable, UsageError
 from benchmarks.record import Record, Series
@@ -66,3 +66,12 @@ def test_the_distance_to_the_peak_is_of_the_same_precision() -> None:
     # 100 frames/s x 2 GFLOP = 200 GFLOP/s.
     assert [item.figures.get("share_of_peak") for item in run.series] == [0.5, 0.2, None, None]
     assert [row[-1] for row in rows(run)] == ["50%", "20%", "", ""]
+
+
+def test_engines_of_cuda_are_for_machines_with_a_gpu() -> None:
+    without = engines_of({"gpus": []})
+    assert {"torch-eager", "torch-channels-last", "torch-bf16", "torch-compile", "onnxruntime-fp32", "openvino-int8"} <= set(
+        without
+    )
+    assert not any("cuda" in name for name in without)
+    assert engines_of({"gpus": ["NVIDIA H200"]}) == tuple(ENGINES)
