@@ -35,13 +35,12 @@ class LoadOptions:
 
     clients: tuple[int, ...]
     """Closed loops, one after the other."""
-    open_percent: tuple[int, ...]
-    """Open loops, as percentages of the knee's throughput; 100 is measured in any case where there is another."""
+    open_loops: tuple[tuple[int, float], ...]
+    """Open loops: percentages of the knee's throughput, each with its seconds."""
     frames: tuple[int, ...]
     """Clip lengths, drawn evenly."""
     duration_s: float
     """Of each closed loop."""
-    open_duration_s: float
     path: PathName = "grpc"
     perf_analyzer: bool = False
     """Measure each closed loop with NVIDIA's perf_analyzer, too."""
@@ -77,7 +76,7 @@ def run(options: LoadOptions, target: Target, record: Record, *, tick: Callable[
         record.figures["knee"] = {
             "clients": int(knee.load), "requests_per_s": round(knee.throughput, 4), "frames_per_s": round(knee.frames_per_s, 2)
         }  # fmt: skip
-        for percent in options.open_percent:
+        for percent, seconds in options.open_loops:
             rate = knee.throughput * percent / 100
             level = Level(f"open, {percent}% of the knee", "open", rate)
             memory: list[float] = []
@@ -89,9 +88,8 @@ def run(options: LoadOptions, target: Target, record: Record, *, tick: Callable[
 
             _apply(
                 level, target, record,
-                lambda level=level, rate=rate, watch=watch, percent=percent: open_loop(  # type: ignore[misc]
-                    sender, level, rate=rate, duration_s=options.open_duration_s, frames=options.frames, seed=percent,
-                    every_s=watch,
+                lambda level=level, rate=rate, watch=watch, percent=percent, seconds=seconds: open_loop(  # type: ignore[misc]
+                    sender, level, rate=rate, duration_s=seconds, frames=options.frames, seed=percent, every_s=watch
                 ),
             )  # fmt: skip
             if memory:
