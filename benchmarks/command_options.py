@@ -43,6 +43,27 @@ class NumberList(click.ParamType[tuple[int, ...]]):
         return tuple(sorted(set(numbers)))
 
 
+class ArrivalList(click.ParamType[tuple[tuple[int, float | None], ...]]):
+    """``80:600,150``: distinct percentages, each with the seconds that it is applied for or without, in increasing order."""
+
+    name = "LIST"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[tuple[int, float | None], ...]:
+        if isinstance(value, tuple):
+            return value
+        levels: dict[int, float | None] = {}
+        for part in str(value).split(","):
+            percent, colon, seconds = part.strip().partition(":")
+            if not percent.isdecimal() or not 1 <= int(percent) <= 1000:
+                self.fail(f"{percent!r} is not a whole number from 1 to 1000", param, ctx)
+            if colon and (not seconds.isdecimal() or int(seconds) < 1):
+                self.fail(f"{part.strip()!r}: {seconds!r} is not a whole number of seconds from 1", param, ctx)
+            levels[int(percent)] = float(seconds) if colon else None
+        return tuple(sorted(levels.items()))
+
+
 def out_option(function: click.decorators.FC) -> click.decorators.FC:
     return click.option(
         "--out", type=click.Path(dir_okay=False, path_type=Path),

@@ -8,6 +8,7 @@ import click
 
 from benchmarks.command_options import (
     PROFILES,
+    ArrivalList,
     NumberList,
     given,
     names_of,
@@ -147,7 +148,12 @@ def frames(
 @click.option(
     "--clients", type=NumberList(1, 256), default="1,2,4,8,16", show_default=True, help="Closed loops, one after the other."
 )
-@click.option("--open", "open_percent", type=NumberList(1, 1000), help="Then Poisson arrivals, as percentages of the knee.")
+@click.option(
+    "--open",
+    "arrivals",
+    type=ArrivalList(),
+    help="Then Poisson arrivals, as percentages of the knee; 80:600 for 80 % during 600 seconds.",
+)
 @click.option("--frames", type=NumberList(1, 256), default="20,40,60", show_default=True, help="Clip lengths, drawn evenly.")
 @click.option(
     "--duration", "duration_s", type=click.FloatRange(min=1), default=10.0, show_default=True, help="Seconds of a closed loop."
@@ -158,7 +164,7 @@ def frames(
     type=click.FloatRange(min=1),
     default=30.0,
     show_default=True,
-    help="Seconds of an open loop.",
+    help="Seconds of an open loop that names none.",
 )
 @click.option("--path", type=click.Choice(["grpc", "http"]), default="grpc", show_default=True, help="Way to the server.")
 @click.option("--perf-analyzer", is_flag=True, help="Measure the closed loops with NVIDIA's perf_analyzer, too.")
@@ -169,7 +175,7 @@ def frames(
 @repository_option
 @out_option
 def load(
-    clients: tuple[int, ...], open_percent: tuple[int, ...] | None, frames: tuple[int, ...], duration_s: float,
+    clients: tuple[int, ...], arrivals: tuple[tuple[int, float | None], ...] | None, frames: tuple[int, ...], duration_s: float,
     open_duration_s: float, path: Literal["grpc", "http"], csv_path: Path | None, perf_analyzer: bool,
     url: str | None, http_url: str | None, profile: str, repository: Path, out: Path | None, **server: int | None,
 ) -> None:  # fmt: skip
@@ -185,13 +191,14 @@ def load(
         if reason := why_not():
             raise click.UsageError(f"--perf-analyzer: {reason}")
 
+    open_loops = tuple((percent, seconds or open_duration_s) for percent, seconds in arrivals or ())
     options = load_run.LoadOptions(
-        clients=clients, open_percent=open_percent or (), frames=frames, duration_s=duration_s, open_duration_s=open_duration_s,
-        path=path, csv=csv_path, perf_analyzer=perf_analyzer,
+        clients=clients, open_loops=open_loops, frames=frames, duration_s=duration_s, path=path, csv=csv_path,
+        perf_analyzer=perf_analyzer,
     )  # fmt: skip
     settings: dict[str, object] = {
-        "clients": clients, "open_percent": open_percent or (), "frames": frames, "duration_s": duration_s,
-        "open_duration_s": open_duration_s, "path": path, "profile": profile, "perf_analyzer": perf_analyzer,
+        "clients": clients, "open_loops": open_loops, "frames": frames, "duration_s": duration_s, "path": path,
+        "profile": profile, "perf_analyzer": perf_analyzer,
         **given(server),
     }  # fmt: skip
 

@@ -15,6 +15,7 @@ _EFFORT = (
     "duration_s",
     "open_duration_s",
     "open_percent",
+    "open_loops",
     "clients",
     "perf_analyzer",
 )

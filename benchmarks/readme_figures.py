@@ -147,9 +147,10 @@ def _load(record: Record) -> list[tuple[str, str]]:
     rows = []
     if knee:
         rows.append(("throughput at the knee", f"{knee['requests_per_s']:.1f} clips/s, {knee['frames_per_s']:.0f} frames/s"))
-    seconds = record.settings["open_duration_s"]
+    seconds = dict(record.settings.get("open_loops", ())).get(80, record.settings.get("open_duration_s"))
+    duration = f"{seconds:g} s of " if seconds else ""
     texts = {
-        "80% of the knee: errors": (f"errors under {seconds:g} s of Poisson arrivals at 80% of it", "{:.0f}"),
+        "80% of the knee: errors": (f"errors under {duration}Poisson arrivals at 80% of it", "{:.0f}"),
         "80% of the knee: p99 in multiples of p50": ("… p99 latency in multiples of p50", "{:.1f}"),
         "150% of the knee: p99 of refusals, ms": ("at 150% the surplus is refused within (p99)", "{:.0f} ms"),
         "150% of the knee: p99 of accepted requests, in multiples of that at the knee": (

@@ -43,7 +43,17 @@ def _series_table(record: Record) -> Table:
 
 def headings(record: Record) -> list[str]:
     """Headings of the columns of ``rows``."""
-    return ["measured", "n", "p50 ms", "± ms", "p90 ms", "p95 ms", "p99 ms", "frames/s", *(heading for heading, _ in _extras(record))]
+    return [
+        "measured",
+        "n",
+        "p50 ms",
+        "± ms",
+        "p90 ms",
+        "p95 ms",
+        "p99 ms",
+        "frames/s",
+        *(heading for heading, _ in _extras(record)),
+    ]
 
 
 def rows(record: Record) -> list[list[str]]:

@@ -40,6 +40,7 @@ def run_file(path: Path, scale: float, kind: Kind = "frames", name: str = "grpc 
         (["engines", "--engines", "abacus"], "abacus: there are torch-eager"),
         (["load", "--clients", "-1"], "'-1' is not a whole number"),
         (["load", "--open", "0"], "'0' is not a whole number"),
+        (["load", "--open", "80:"], "'' is not a whole number of seconds"),
         (["load", "--path", "http", "--perf-analyzer"], "measures gRPC"),
         (["soak", "--requests", "0"], "4<=x"),
         (["pipeline", "no-such.mp4"], "does not exist"),

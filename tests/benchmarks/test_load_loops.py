@@ -51,8 +51,9 @@ def test_requests_that_were_due_during_a_stall_count_with_their_wait() -> None:
 
 
 def test_beyond_the_knee_the_knee_is_measured_too() -> None:
-    assert _open_levels((80,)) == (80,)
-    assert _open_levels((80, 150)) == (80, 100, 150)
+    assert _open_levels(((80, 600.0),)) == ((80, 600.0),)
+    assert _open_levels(((80, 600.0), (150, 30.0))) == ((80, 600.0), (100, 30.0), (150, 30.0))
+    assert _open_levels(((100, 20.0), (150, 30.0))) == ((100, 20.0), (150, 30.0))
     assert _open_levels(()) == ()
 
 

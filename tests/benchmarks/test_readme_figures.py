@@ -48,7 +48,7 @@ def test_a_readme_without_marks_is_an_error() -> None:
 def test_a_missed_promise_is_quoted_as_such() -> None:
     name = "150% of the knee: p99 of accepted requests, in multiples of that at the knee"
     run = Record(
-        kind="load", settings={"open_duration_s": 20.0}, state="interrupted",
+        kind="load", settings={"open_loops": [[80, 600.0]]}, state="interrupted",
         checks=[Check(name=name, value=2.4, relation="<=", limit=2.0)],
     )  # fmt: skip
     assert (
