@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 TICK_S = 0.02
@@ -32,6 +33,8 @@ class Sample:
     wall_s: float
     """Triton waits by the wall clock. It jumps when it is set, and after a suspension, which the monotonic clock does not count."""
     processor_s: float
+    waited_s: float
+    """How long the main thread could have run and had no processor."""
     disk_faults: int
     """Pages that had to be read from disk."""
 
@@ -39,18 +42,26 @@ class Sample:
     def take(cls) -> "Sample":
         """The sample of now."""
         usage = resource.getrusage(resource.RUSAGE_SELF)
-        return cls(time.monotonic(), time.time(), usage.ru_utime + usage.ru_stime, usage.ru_majflt)
+        return cls(time.monotonic(), time.time(), usage.ru_utime + usage.ru_stime, _waited_s(), usage.ru_majflt)
 
     def gap_s(self, later: "Sample") -> float:
         """Time between two samples, by the clock that saw more of it."""
         return max(later.monotonic_s - self.monotonic_s, later.wall_s - self.wall_s)
 
     def describe_gap(self, later: "Sample") -> str:
-        """How long, and what the process did meanwhile: much processor time means that it ran, and only the ticks did not."""
+        """How long, and why: a process that used the processor ran, and only its ticks did not; one that waited for it met an overload."""
         return (
-            f"{self.gap_s(later):.2f} s ({later.processor_s - self.processor_s:.2f} s of processor time and "
-            f"{later.disk_faults - self.disk_faults} page faults from disk meanwhile)"
+            f"{self.gap_s(later):.2f} s (meanwhile {later.processor_s - self.processor_s:.2f} s on a processor, "
+            f"{later.waited_s - self.waited_s:.2f} s waiting for one, {later.disk_faults - self.disk_faults} page faults from disk)"
         )
+
+
+def _waited_s() -> float:
+    """From proc(5): the main thread's time on a run queue; 0 where the kernel does not count it."""
+    try:
+        return int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError):
+        return 0.0
 
 
 class StallWatch:
