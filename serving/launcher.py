@@ -135,6 +135,8 @@ class EmbeddedTriton:
             text=True,
             errors="replace",
             env=self._environment(runtime),
+            # `-m` and the workers' interpreters look into the current folder first, where a `serving` of somebody else may lie.
+            cwd=run_dir,
             # Ctrl+C on the terminal is for the launcher alone: it drains the server in its own time.
             start_new_session=True,
             pass_fds=(self._run_hold,),

@@ -196,6 +196,14 @@ def asked_around_a_stop(repository: Path) -> tuple[object, object]:
         return refused, answered
 
 
+def test_the_current_folder_has_no_say(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "serving").mkdir()
+    (tmp_path / "serving" / "__init__.py").write_text("raise SystemExit('a package of the same name')\n")
+    monkeypatch.chdir(tmp_path)
+    with EmbeddedTriton(free_port_settings(repository, profile="reference", explainer=False, drain_timeout_s=0)) as server:
+        assert serves_the_ensemble(server)
+
+
 def test_a_stop_is_heard_although_another_process_holds_the_pipe(repository: Path) -> None:
     server = EmbeddedTriton(free_port_settings(repository, profile="reference", drain_timeout_s=120)).start()
     pids = server.pids()
