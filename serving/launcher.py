@@ -18,6 +18,7 @@ from serving.backend_directory import lay_out
 from serving.errors import RepositoryError, StartFailed, StartTimeout, TritonMissing
 from serving.guard import ADMIN_KEY_VARIABLE
 from serving.log_relay import LogRelay
+from serving.model_list import explains, is_built
 from serving.ports import reserve
 from serving.profiles import Profile, pick
 from serving.runtime import TritonRuntime, find_runtime
@@ -122,16 +123,11 @@ class EmbeddedTriton:
         self._hold = hold_repository(settings.model_repository)
         self._guard = subprocess.Popen(
             [
-                *(
-                    sys.executable,
-                    "-m",
-                    "serving.guard",
-                    "--shm-prefix",
-                    shm_prefix,
-                    "--drain-s",
-                    str(settings.drain_timeout_s),
-                ),
-                *("--http-url", self.http_url, "--run-dir", str(run_dir), "--", *command),
+                *(sys.executable, "-m", "serving.guard"),
+                *("--shm-prefix", shm_prefix, "--drain-s", str(settings.drain_timeout_s), "--http-url", self.http_url),
+                *("--run-dir", str(run_dir), "--repository", str(settings.model_repository.resolve())),
+                *(["--explainer"] if settings.explainer else []),
+                *("--", *command),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -139,6 +135,8 @@ class EmbeddedTriton:
             text=True,
             errors="replace",
             env=self._environment(runtime),
+            # `-m` and the workers' interpreters look into the current folder first, where a `serving` of somebody else may lie.
+            cwd=run_dir,
             # Ctrl+C on the terminal is for the launcher alone: it drains the server in its own time.
             start_new_session=True,
             pass_fds=(self._run_hold,),
@@ -178,7 +176,6 @@ class EmbeddedTriton:
             f"--http-restricted-api=model-repository:{readiness.ADMIN_HEADER}={self.admin_key}",
             f"--grpc-restricted-protocol=model-repository:{readiness.ADMIN_HEADER}={self.admin_key}",
             *(f"--{name}={value}" for name, value in options.items()),
-            *(f"--load-model={model}" for model in models_to_load(settings.model_repository, explainer=settings.explainer)),
             *(f"--backend-config=python,{name}={value}" for name, value in python_options.items()),
         ]
 
@@ -201,8 +198,8 @@ class EmbeddedTriton:
         assert self._guard is not None
         assert self._guard.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it ended just now, which the next request will show
-            self._guard.stdin.write("r")
-            self._guard.stdin.flush()
+            # Past the buffer: what cannot be written would stay in it, and make closing fail, too.
+            os.write(self._guard.stdin.fileno(), b"r")
 
     def _wait_until_ready(self) -> None:
         assert self._guard is not None
@@ -233,6 +230,8 @@ class EmbeddedTriton:
             return
         assert guard.stdin is not None
         guard.stdin.close()
+        # A process that was forked from this one may hold the pipe open. The signal means the same.
+        guard.terminate()
         try:
             guard.wait(timeout=2 * self.settings.drain_timeout_s + 15)
         except subprocess.TimeoutExpired:
@@ -299,28 +298,11 @@ def check_repository(repository: Path) -> None:
     models = [path.parent for path in repository.glob("*/config.pbtxt")]
     if not models:
         raise RepositoryError(f"the model repository {repository} holds no model (no */config.pbtxt); {_REPOSITORY_REMEDY}")
-    unbuilt = sorted(model.name for model in models if not _is_built(model) and not _explains(model))
+    unbuilt = sorted(model.name for model in models if not is_built(model) and not explains(model))
     if unbuilt:
         raise RepositoryError(
             f"the models {', '.join(unbuilt)} in {repository} are not built (no version folder); {_REPOSITORY_REMEDY}"
         )
-
-
-def models_to_load(repository: Path, *, explainer: bool) -> list[str]:
-    """Names for Triton's ``--load-model``: all, but explainers only where they are wanted and built.
-
-    An explainer is known by its name (``client.model_info.explainer_name``); nothing that computes scores depends on one.
-    """
-    models = sorted(path.parent for path in repository.glob("*/config.pbtxt"))
-    return [model.name for model in models if not _explains(model) or (explainer and _is_built(model))]
-
-
-def _explains(model: Path) -> bool:
-    return model.name.startswith(("deepfake_explainer", "explain_"))
-
-
-def _is_built(model: Path) -> bool:
-    return any(part.name.isdecimal() for part in model.iterdir())
 
 
 def check_libpython(runtime: TritonRuntime) -> None:

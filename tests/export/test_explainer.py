@@ -27,7 +27,8 @@ from export.facts import Flags, model_info
 from export.gradient_graph import export_gradient, map_side
 from export.repository import remove_detector
 from serving import EmbeddedTriton
-from serving.launcher import check_repository, models_to_load
+from serving.launcher import check_repository
+from serving.model_list import models_to_load
 
 TOLERANCE = 1e-4
 Answer = TypeVar("Answer")
