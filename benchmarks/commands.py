@@ -51,11 +51,15 @@ def bench() -> None:
 @click.option(
     "--peak/--no-peak", default=True, show_default=True, help="Measure matrix products, too: what the processor can do."
 )
+@click.option(
+    "--checkpoint", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="What PyTorch loads, where the repository was made of a checkpoint of your own.",
+)  # fmt: skip
 @repository_option
 @out_option
 def engines(
     frames: tuple[int, ...], engines: str | None, profiles: str, threads: int, repeats: int, budget_s: float, peak: bool,
-    repository: Path, out: Path | None,
+    checkpoint: Path | None, repository: Path, out: Path | None,
 ) -> None:  # fmt: skip
     """Compare engines, and the served path on top of them."""
     from benchmarks import engine_run
@@ -67,7 +71,7 @@ def engines(
     served = names_of(profiles, PROFILES, "--served")
     options = engine_run.EngineOptions(
         engines=names, profiles=served, frames=frames, repository=repository, threads=threads,
-        effort=Effort(min_repeats=repeats, budget_s=budget_s), peak=peak,
+        effort=Effort(min_repeats=repeats, budget_s=budget_s), peak=peak, checkpoint=checkpoint,
     )  # fmt: skip
     settings: dict[str, object] = {
         "frames": frames,

@@ -38,6 +38,8 @@ class EngineOptions:
     repository: Path
     threads: int
     effort: Effort
+    checkpoint: Path | None = None
+    """What PyTorch loads, where the repository's detector is neither the shipped one nor the seeded one."""
     peak: bool = False
     """Also measure matrix products, for the distance to what the processor can do."""
 
@@ -80,7 +82,7 @@ def _load(options: EngineOptions, record: Record) -> list[Engine]:
     engines: list[Engine] = []
     for name in options.engines:
         try:
-            engines.append(make(name, options.repository, threads=options.threads))
+            engines.append(make(name, options.repository, threads=options.threads, checkpoint=options.checkpoint))
         except EngineUnavailable as error:
             record.notes.append(f"{name}: not measured: {error}")
             logger.warning("%s: %s", name, error)

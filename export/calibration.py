@@ -90,11 +90,18 @@ def load(path: Path) -> Calibration:
 
 
 def save(calibration: Calibration, path: Path) -> None:
-    """Writes JSON, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Writes JSON, whole or not at all.
+
+    Raises:
+        CalibrationError: The file cannot be written.
+    """
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(asdict(calibration), indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(asdict(calibration), indent=1) + "\n", encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise CalibrationError(f"the INT8 ranges cannot be written to {path}: {error.strerror}; choose another file") from error
 
 
 def default_media() -> Path | None:
@@ -107,8 +114,14 @@ def default_media() -> Path | None:
     return None
 
 
-def face_clips(path: Path, *, image_size_px: int, crop_margin: float) -> list[Crops]:
+def face_clips(path: Path, *, image_size_px: int, crop_margin: float, most: int = CLIPS) -> list[Crops]:
     """Face crops of the media files under a path, one array a clip, by the code that serves.
+
+    Args:
+        path: A media file, or a folder with some.
+        image_size_px: Side of a crop.
+        crop_margin: Side of a crop in face boxes.
+        most: Files to take, spread over all of them.
 
     Raises:
         CalibrationError: There are fewer than two clips with a face: one calibrates, the other checks.
@@ -120,7 +133,7 @@ def face_clips(path: Path, *, image_size_px: int, crop_margin: float) -> list[Cr
         files = find_media(path)
     except (PreprocessError, OSError) as error:
         raise CalibrationError(f"nothing to calibrate on: {error}") from error
-    chosen = [files[index] for index in np.unique(np.linspace(0, len(files) - 1, min(CLIPS, len(files))).round().astype(int))]
+    chosen = [files[index] for index in np.unique(np.linspace(0, len(files) - 1, min(most, len(files))).round().astype(int))]
     clips = []
     with Preprocessor() as preprocessor:
         for file in chosen:

@@ -20,6 +20,7 @@ from export.errors import UnreadableCheckpoint
 MAX_BYTES = 4 * 2**30
 """Larger files are refused before they are read; the reference layout has 226.5 MB."""
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
+_FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
 """Keys under which training scripts put the state_dict; the reference's own are bare."""
 
@@ -123,9 +124,32 @@ def _normalised(path: Path, content: Mapping[str, Any]) -> dict[str, Tensor]:
     # nn.DataParallel puts `module.` before every name.
     if all(name.startswith("module.") for name in tensors):
         tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
+    _require_plain(path, tensors)
     broken = [name for name, value in tensors.items() if value.is_floating_point() and not torch.isfinite(value).all()]
     if broken:
         raise UnreadableCheckpoint(f"{path} has NaN or infinite values in {', '.join(broken[:8])}; these weights are broken")
     return OrderedDict(
         (name, value.detach().to(torch.float32) if value.is_floating_point() else value) for name, value in tensors.items()
     )
+
+
+def _require_plain(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Weights are dense numbers that are all in the file. A few bytes can claim to be a tensor of any size."""
+    strange = [
+        f"{name} ({'meta' if value.is_meta else str(value.layout).removeprefix('torch.')} {str(value.dtype).removeprefix('torch.')})"
+        for name, value in tensors.items()
+        if value.is_meta
+        or value.layout != torch.strided
+        or value.is_quantized
+        or (value.dtype not in _FLOATS and not name.endswith("num_batches_tracked"))
+    ]
+    if strange:
+        raise UnreadableCheckpoint(
+            f"{path} holds tensors that are no plain floating-point weights: {', '.join(strange[:8])}; save the state_dict of the model "
+            "in float32, float16 or bfloat16, before it is quantised or compressed"
+        )
+    claimed = sum(value.numel() for value in tensors.values()) * 4
+    if claimed > MAX_BYTES:
+        raise UnreadableCheckpoint(
+            f"{path} claims tensors of {claimed} bytes in float32; the limit is {MAX_BYTES}; is this a checkpoint?"
+        )

@@ -101,6 +101,10 @@ def export(
     for name in ("name", "save_calibration"):
         if (facts.get(name) or (name == "save_calibration" and save_calibration)) and len(checkpoints) > 1:
             raise click.UsageError(f"--{name.replace('_', '-')} belongs to one checkpoint, {len(checkpoints)} were given")
+    if not checkpoints and (said := [_flag(name) for name, value in facts.items() if value is not None]):
+        raise click.UsageError(
+            f"{', '.join(said)}: for a CHECKPOINT, and none was given; the default detector brings its facts along"
+        )
     if no_int8 and (calibrate_on or save_calibration):
         raise click.UsageError("--no-int8 contradicts --calibrate-on and --save-calibration")
 
@@ -125,6 +129,12 @@ def export(
     except ExportError as error:
         click.echo(f"unmask export: {error}", err=True)
         sys.exit(EXIT_INPUT)
+
+
+def _flag(name: str) -> str:
+    """The option behind a parameter of this command."""
+    parameters = click.get_current_context().command.params
+    return next(parameter.opts[0] for parameter in parameters if parameter.name == name)
 
 
 def _load(checkpoints: Sequence[Path], flags: "Flags") -> "list[Loaded]":

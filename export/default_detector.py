@@ -1,13 +1,17 @@
 """The detector that a fresh checkout serves: the weights in ``weights/``, or seeded, untrained ones that say so."""
 
+import contextlib
+import itertools
 from pathlib import Path
+from typing import get_args
 
 import torch
 from torch import nn
 
-from client.model_info import DEFAULT_DETECTOR, ModelInfo
+from client.model_info import DEFAULT_DETECTOR, ModelInfo, Semantics
 from export.contents import weights_sha256
 from export.detector import FrameEncoder, SequenceHead
+from export.errors import FactError
 from export.facts import Flags
 from export.load import default_weights, load_detector
 from export.resnext import ResNeXt50
@@ -28,11 +32,30 @@ def default_detector() -> tuple[FrameEncoder, nn.Module, ModelInfo, Path | None]
     return loaded.encoder, loaded.head, loaded.info, weights
 
 
-def detector_of(weights_sha256: str) -> tuple[FrameEncoder, nn.Module, ModelInfo] | None:
-    """The shipped detector or the seeded one, whichever has these weights (``ModelInfo.weights_sha256``); None: neither."""
+def detector_of(weights_sha256: str, *, checkpoint: Path | None = None) -> tuple[FrameEncoder, nn.Module, ModelInfo] | None:
+    """The detector that has these weights (``ModelInfo.weights_sha256``): the shipped one, the seeded one, or that of a checkpoint.
+
+    Args:
+        weights_sha256: What a model repository says of its detector.
+        checkpoint: A file that the repository may have been made of. How its head is run and which output means fake need not be
+            said: whatever gives these weights is it.
+
+    Returns:
+        None where none of them has these weights.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be read, or is of an unknown network.
+    """
     for encoder, head, info in (default_detector()[:3], untrained_detector()):
         if info.weights_sha256 == weights_sha256:
             return encoder, head, info
+    if checkpoint is None:
+        return None
+    for classes, semantics in itertools.product(("real,fake", "fake,real"), get_args(Semantics)):
+        with contextlib.suppress(FactError):
+            loaded = load_detector(checkpoint, Flags(classes=classes, semantics=semantics))
+            if loaded.info.weights_sha256 == weights_sha256:
+                return loaded.encoder, loaded.head, loaded.info
     return None
 
 

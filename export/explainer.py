@@ -6,12 +6,12 @@ where a network looked is worth something if it is that network's, and nobody as
 models know nothing of them.
 """
 
+import contextlib
 import json
 import logging
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +23,14 @@ from client.model_info import ModelInfo, explainer_name
 from export import contents
 from export.contents import content_of, content_sha256, detectors, latest_version
 from export.detector import ClipHead, FrameEncoder
-from export.errors import ParityError, RepositoryError
+from export.errors import LiveError, ParityError, RepositoryError
 from export.explainer_configs import explainer_config, gradient_config, maps_config
 from export.gradient_graph import MAPS, export_gradient
 from export.graphs import FILES, FRAMES
 from export.live import LiveServer
 from export.locks import exporting, replacing
-from export.model_configs import PROFILES, to_text
+from export.model_configs import write_profiles
+from export.place import delete_models, share, staging_for
 
 logger = logging.getLogger("unmask.export")
 LENGTHS = (1, 2, 7, 16, 60)
@@ -64,11 +65,9 @@ def write_explainer(
         RepositoryError: The detector is not there, or the repository cannot be written.
         LiveError: The server refused.
     """
-    from export.repository import staging_beside
-
     clip_head = ClipHead(head, temperature=info.temperature).eval()
     maps, gradient, name = models_of(info.detector)
-    with exporting(repository), staging_beside(repository) as staging:
+    with exporting(repository), staging_for(repository) as staging:
         installed = next((found for found in detectors(repository) if found.info.detector == info.detector), None)
         if installed is None or installed.info != info:
             raise RepositoryError(f"{repository} has no detector {info.detector!r} of these weights; export it first")
@@ -84,7 +83,7 @@ def write_explainer(
         try:
             for model in (maps, gradient, name):
                 (staging / model / "1").mkdir(parents=True)
-            _share(graph, staging / maps / "1" / FILES["fp32"])
+            share(graph, staging / maps / "1" / FILES["fp32"])
             export_gradient(clip_head, staging / gradient / "1" / FILES["fp32"], image_size_px=info.image_size_px)
             differences = compare(
                 encoder.eval(), clip_head, graph, staging / gradient / "1" / FILES["fp32"], image_size_px=info.image_size_px
@@ -107,15 +106,9 @@ def write_explainer(
 def write_explainer_configs(repository: Path, info: ModelInfo) -> None:
     """Writes the configurations of an explainer's models, one a profile."""
     maps, gradient, name = models_of(info.detector)
-    for profile in PROFILES:
-        for model, config in (
-            (maps, maps_config(maps, info, profile)),
-            (gradient, gradient_config(gradient, info, profile)),
-            (name, explainer_config(name, info, profile, maps=maps, gradient=gradient)),
-        ):
-            path = repository / model / ("config.pbtxt" if profile == "reference" else f"configs/{profile}.pbtxt")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(to_text(config))
+    ensemble = partial(explainer_config, maps=maps, gradient=gradient)
+    for model, config in ((maps, maps_config), (gradient, gradient_config), (name, ensemble)):
+        write_profiles(repository / model, partial(config, model, info))
 
 
 def drop_explainer(detector: str, repository: Path, *, live: LiveServer | None = None) -> bool:
@@ -131,8 +124,6 @@ def remove_explainer(detector: str, repository: Path, *, live: LiveServer | None
         RepositoryBusy: A server runs on it and ``live`` is None.
         LiveError: The server refused; the files are untouched.
     """
-    from export.repository import delete_models
-
     *parts, name = models_of(detector)
     there = tuple(model for model in (name, *parts) if (repository / model).is_dir())
     if not there:
@@ -194,31 +185,25 @@ def _is_whole(repository: Path, detector: str) -> bool:
     return all((repository / model / "1" / FILES["fp32"]).is_file() for model in parts)
 
 
-def _share(source: Path, target: Path) -> None:
-    """The same file under a second name; a copy where the file system cannot."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
-
-
 def _swap(staging: Path, repository: Path, models: tuple[str, ...], live: LiveServer | None) -> None:
-    """Moves what was staged into place, the ensemble last; on a server there is no explainer for that moment."""
-    from export.repository import delete_models
+    """Moves what was staged into place; on a server there is no explainer for that moment.
 
-    there = tuple(model for model in reversed(models) if latest_version(repository / model))
-    if there and live is None:
-        with replacing(repository):
-            delete_models(repository, models)
-            for model in models:
-                (staging / model).rename(repository / model)
-        return
-    if live is not None:
-        for model in there:
-            live.unload(model)
-    delete_models(repository, models)  # configurations of an unbuilt checkout, too
-    for model in models:
-        (staging / model).rename(repository / model)
-    if live is not None:
+    The ensemble goes first and comes last: a server that finds one without its parts does not start.
+    """
+    backwards = models[::-1]
+    there = tuple(model for model in backwards if latest_version(repository / model))
+    with replacing(repository) if there and live is None else contextlib.nullcontext():
+        if live is not None:
+            for model in there:
+                live.unload(model)
+        delete_models(repository, backwards)  # configurations of an unbuilt checkout, too
         for model in models:
-            live.load(model)
+            (staging / model).rename(repository / model)
+    if live is not None:
+        try:
+            for model in models:
+                live.load(model)
+        except LiveError:
+            # Left there, it would keep the server from starting the next time.
+            delete_models(repository, backwards)
+            raise

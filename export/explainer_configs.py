@@ -7,7 +7,7 @@ from tritonclient.grpc import model_config_pb2
 from client.model_info import ModelInfo
 from export.gradient_graph import EXPLAINER_OUTPUTS, MAPS, map_side
 from export.graphs import FILES, FRAMES
-from export.model_configs import ProfileName
+from export.model_configs import ProfileName, add_outputs, add_parameters, two_steps
 from export.resnext import FEATURES
 
 QUEUE_REQUESTS = 8
@@ -33,7 +33,7 @@ def gradient_config(name: str, info: ModelInfo, profile: ProfileName) -> Any:
     config = _model(name, profile, max_batch_size=0)
     side = map_side(info.image_size_px)
     config.input.add(name=MAPS, data_type="TYPE_FP32", dims=(-1, FEATURES, side, side))
-    _add_outputs(config, side)
+    add_outputs(config, _outputs(side))
     # Steps of a millisecond: handing each to several threads costs more than they save.
     config.parameters["intra_op_thread_count"].string_value = "1"
     config.instance_group.add(kind="KIND_CPU", count=1)
@@ -42,30 +42,17 @@ def gradient_config(name: str, info: ModelInfo, profile: ProfileName) -> Any:
 
 def explainer_config(name: str, info: ModelInfo, profile: ProfileName, *, maps: str, gradient: str) -> Any:
     """Maps -> gradient. Its parameters say whom it explains; they are not a detector's, so that nobody takes it for one."""
-    config = model_config_pb2.ModelConfig(name=name, platform="ensemble", max_batch_size=0)
-    for key, value in {"profile": profile, "explains": info.detector, "weights_sha256": info.weights_sha256}.items():
-        config.parameters[key].string_value = value
-    config.input.add(name=FRAMES, data_type="TYPE_UINT8", dims=(-1, info.image_size_px, info.image_size_px, 3))
-    _add_outputs(config, map_side(info.image_size_px))
-    first = config.ensemble_scheduling.step.add(model_name=maps, model_version=-1)
-    first.input_map[FRAMES] = FRAMES
-    first.output_map[MAPS] = MAPS
-    second = config.ensemble_scheduling.step.add(model_name=gradient, model_version=-1)
-    second.input_map[MAPS] = MAPS
-    for output in EXPLAINER_OUTPUTS:
-        second.output_map[output] = output
-    return config
+    facts = {"profile": profile, "explains": info.detector, "weights_sha256": info.weights_sha256}
+    outputs = _outputs(map_side(info.image_size_px))
+    return two_steps(name, facts, info.image_size_px, first=maps, between=MAPS, second=gradient, outputs=outputs)
 
 
 def _model(name: str, profile: ProfileName, *, max_batch_size: int) -> Any:
     config = model_config_pb2.ModelConfig(name=name, max_batch_size=max_batch_size, backend="onnxruntime")
     config.default_model_filename = FILES["fp32"]
-    for key, value in {"profile": profile, "precision": "fp32"}.items():
-        config.parameters[key].string_value = value
+    add_parameters(config, {"profile": profile, "precision": "fp32"})
     return config
 
 
-def _add_outputs(config: Any, side: int) -> None:
-    dims = ((1,), (-1,), (-1, 2), (-1, side, side), (-1, side, side))
-    for output, shape in zip(EXPLAINER_OUTPUTS, dims, strict=True):
-        config.output.add(name=output, data_type="TYPE_FP32", dims=shape)
+def _outputs(side: int) -> dict[str, tuple[int, ...]]:
+    return dict(zip(EXPLAINER_OUTPUTS, ((1,), (-1,), (-1, 2), (-1, side, side), (-1, side, side)), strict=True))

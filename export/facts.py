@@ -16,6 +16,8 @@ from export.layouts import Layout
 MAX_FRAMES = 256
 """Longest clip of one request unless a flag says otherwise."""
 _FILE_NAME = re.compile(r"model_(?P<accuracy>[^_]+)_acc_(?P<frames>[^_]+)_frames_(?P<data>.+?)_data$", re.IGNORECASE)
+_NAME_REMEDY = "rename the file, or overrule its name with --accuracy and --trained-frames"
+_TAKEN = ("frame_encoder", "clip_head", "deepfake_explainer", "explain_")
 _CLASSES: dict[str, tuple[str, str]] = {"real,fake": ("real", "fake"), "fake,real": ("fake", "real")}
 
 
@@ -64,17 +66,17 @@ def read_name(path: Path) -> NameFacts | None:
         frames = int(match["frames"])
     except ValueError:
         raise FactError(
-            f"the name {path.name} has accuracy {match['accuracy']!r} and frames {match['frames']!r}, which are no numbers; rename "
-            "the file or give --accuracy and --trained-frames"
+            f"the name {path.name} has accuracy {match['accuracy']!r} and frames {match['frames']!r}, which are no numbers; "
+            f"{_NAME_REMEDY}"
         ) from None
     # A whole number is a percentage (84); one with a decimal point may be either (97.76, 0.9776).
     share = accuracy if "." in match["accuracy"] and accuracy <= 1 else accuracy / 100
     if not 0 < share <= 1:
         raise FactError(
-            f"the name {path.name} claims an accuracy of {match['accuracy']}; it must be in (0, 100]; rename the file"
+            f"the name {path.name} claims an accuracy of {match['accuracy']}; it must be in (0, 100]; {_NAME_REMEDY}"
         )
     if not 1 <= frames <= 100_000:
-        raise FactError(f"the name {path.name} claims {frames} frames; at least 1 is needed; rename the file")
+        raise FactError(f"the name {path.name} claims {frames} frames; it must be 1 to 100000; {_NAME_REMEDY}")
     return NameFacts(accuracy=share, frames=frames, data=match["data"])
 
 
@@ -109,7 +111,12 @@ def model_info(
         FactError: The file's name, the metadata and the flags contradict each other or claim something impossible.
     """
     stored = _stored(path, metadata) if layout == "unmask" else {}
-    said = read_name(path)
+    try:
+        said = read_name(path)
+    except FactError:
+        if flags.accuracy is None or flags.frames is None:
+            raise
+        said = None  # overruled
     accuracy = _one(path, "accuracy", flags.accuracy, stored.get("accuracy"), said.accuracy if said else None)
     named_frames = (said.frames,) if said else None
     frames = _one(path, "training_frames", flags.frames, stored.get("training_frames"), named_frames)
@@ -155,9 +162,9 @@ def model_info(
         raise FactError(
             f"the detector's name is {values['detector']!r}; it must be 1 to 128 letters, digits, _, - or . (--name chooses another)"
         )
-    if values["detector"].startswith(("deepfake_explainer", "explain_")):
+    if values["detector"].startswith(_TAKEN):
         raise FactError(
-            f"the detector's name is {values['detector']!r}; names that begin with explain_ or deepfake_explainer are those of explainers "
+            f"the detector's name is {values['detector']!r}; names that begin with {', '.join(_TAKEN)} are those of a detector's parts "
             "(--name chooses another)"
         )
     try:

@@ -1,7 +1,8 @@
 """``config.pbtxt`` and ``configs/{cpu,gpu}.pbtxt`` of the three models of a detector, as Triton's own protobuf."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from google.protobuf import text_format
@@ -21,6 +22,7 @@ request's own time on any machine; 24 is what random arrivals at 80% of the knee
 takes milliseconds, and bursts are what fills its queue."""
 ENGINE_CACHE = "/var/cache/unmask/tensorrt"
 """Where the ``gpu`` profile keeps built engines; docker-compose.yml mounts a volume there."""
+_HEAD_SHAPES = dict(zip(HEAD_OUTPUTS, ((1,), (-1,), (-1, 2)), strict=True))
 _HEADER = "# Written by `unmask export`; change the code that writes it (export/model_configs.py), not this file.\n"
 
 
@@ -50,8 +52,8 @@ def encoder_config(name: str, info: ModelInfo, profile: ProfileName, variant: Va
     config.dynamic_batching.default_queue_policy.max_queue_size = QUEUE_REQUESTS[profile]
     if profile == "gpu":
         _add_tensorrt(config, FRAMES, shape, limit=info.max_frames)
-        for frames in GPU_WARM_UP_FRAMES:
-            _add_warm_up(config, FRAMES, "TYPE_UINT8", shape, batch=min(frames, info.max_frames))
+        for frames in _warm_up_frames(info):
+            _add_warm_up(config, FRAMES, "TYPE_UINT8", shape, batch=frames)
     return config
 
 
@@ -66,29 +68,49 @@ def head_config(name: str, info: ModelInfo, profile: ProfileName, variant: Varia
             del config.parameters[key]
         config.parameters["precision"].string_value = "int8"
     config.input.add(name=FEATURES_NAME, data_type="TYPE_FP32", dims=(-1, FEATURES))
-    _add_head_outputs(config)
+    add_outputs(config, _HEAD_SHAPES)
     if profile == "gpu":
         # CUDA, not TensorRT: an LSTM of dynamic length runs in cuDNN, and TensorRT would build an engine a length.
         config.optimization.execution_accelerators.gpu_execution_accelerator.add(name="cuda")
-        for frames in GPU_WARM_UP_FRAMES:
-            _add_warm_up(config, FEATURES_NAME, "TYPE_FP32", (min(frames, info.max_frames), FEATURES), batch=0)
+        for frames in _warm_up_frames(info):
+            _add_warm_up(config, FEATURES_NAME, "TYPE_FP32", (frames, FEATURES), batch=0)
     return config
 
 
 def ensemble_config(name: str, info: ModelInfo, profile: ProfileName, *, encoder: str, head: str) -> Any:
     """Encoder -> head, with the detector's facts as parameters."""
+    facts = {"profile": profile, **info.to_parameters()}
+    return two_steps(name, facts, info.image_size_px, first=encoder, between=FEATURES_NAME, second=head, outputs=_HEAD_SHAPES)
+
+
+def two_steps(
+    name: str,
+    parameters: Mapping[str, str],
+    image_size_px: int,
+    *,
+    first: str,
+    between: str,
+    second: str,
+    outputs: Mapping[str, tuple[int, ...]],
+) -> Any:
+    """An ensemble: frames of a clip -> ``first`` -> the tensor ``between`` -> ``second`` -> ``outputs``, by name with their shapes."""
     config = model_config_pb2.ModelConfig(name=name, platform="ensemble", max_batch_size=0)
-    _add_parameters(config, {"profile": profile, **info.to_parameters()})
-    config.input.add(name=FRAMES, data_type="TYPE_UINT8", dims=(-1, info.image_size_px, info.image_size_px, 3))
-    _add_head_outputs(config)
-    first = config.ensemble_scheduling.step.add(model_name=encoder, model_version=-1)
-    first.input_map[FRAMES] = FRAMES
-    first.output_map[FEATURES_NAME] = FEATURES_NAME
-    second = config.ensemble_scheduling.step.add(model_name=head, model_version=-1)
-    second.input_map[FEATURES_NAME] = FEATURES_NAME
-    for output in HEAD_OUTPUTS:
-        second.output_map[output] = output
+    add_parameters(config, parameters)
+    config.input.add(name=FRAMES, data_type="TYPE_UINT8", dims=(-1, image_size_px, image_size_px, 3))
+    add_outputs(config, outputs)
+    for model, taken, given in ((first, (FRAMES,), (between,)), (second, (between,), outputs)):
+        step = config.ensemble_scheduling.step.add(model_name=model, model_version=-1)
+        step.input_map.update({tensor: tensor for tensor in taken})
+        step.output_map.update({tensor: tensor for tensor in given})
     return config
+
+
+def write_profiles(model: Path, config: Callable[[ProfileName], Any]) -> None:
+    """Writes a model's configuration for each profile into its folder."""
+    for profile in PROFILES:
+        path = model / ("config.pbtxt" if profile == "reference" else f"configs/{profile}.pbtxt")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(to_text(config(profile)))
 
 
 def to_text(config: Any) -> str:
@@ -109,19 +131,21 @@ def _model(name: str, profile: ProfileName, *, max_batch_size: int) -> Any:
     if profile == "cpu":
         # Keys of the C++ openvino backend. One stream a core or so for the encoder; the head is one short recurrence.
         parameters |= {"HINT_BF16": "YES", "PERFORMANCE_HINT": "THROUGHPUT" if max_batch_size else "LATENCY"}
-    _add_parameters(config, parameters)
+    add_parameters(config, parameters)
     config.instance_group.add(kind="KIND_GPU" if profile == "gpu" else "KIND_CPU", count=1)
     return config
 
 
-def _add_parameters(config: Any, parameters: Mapping[str, str]) -> None:
+def add_parameters(config: Any, parameters: Mapping[str, str]) -> None:
+    """Adds text parameters."""
     for key, value in parameters.items():
         config.parameters[key].string_value = value
 
 
-def _add_head_outputs(config: Any) -> None:
-    for output, dims in zip(HEAD_OUTPUTS, ((1,), (-1,), (-1, 2)), strict=True):
-        config.output.add(name=output, data_type="TYPE_FP32", dims=dims)
+def add_outputs(config: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Adds float outputs, by name with their shapes."""
+    for name, dims in shapes.items():
+        config.output.add(name=name, data_type="TYPE_FP32", dims=dims)
 
 
 def _add_tensorrt(config: Any, tensor: str, shape: tuple[int, ...], *, limit: int) -> None:
@@ -142,6 +166,10 @@ def _add_tensorrt(config: Any, tensor: str, shape: tuple[int, ...], *, limit: in
     }
     for key, value in parameters.items():
         accelerator.parameters[key] = value
+
+
+def _warm_up_frames(info: ModelInfo) -> list[int]:
+    return sorted({min(frames, info.max_frames) for frames in GPU_WARM_UP_FRAMES})
 
 
 def _add_warm_up(config: Any, tensor: str, data_type: str, dims: tuple[int, ...], *, batch: int) -> None:

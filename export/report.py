@@ -15,7 +15,7 @@ import click
 import numpy as np
 
 from export import calibration
-from export.errors import CalibrationError
+from export.errors import CalibrationError, ExportError
 from export.load import Loaded
 from export.parity import LENGTHS
 from export.quantize import cosine
@@ -29,6 +29,21 @@ LOGIT_LIMITS = {"fp32": 1e-4, "fp16": 1e-2}
 MIN_COSINE, MIN_AGREEMENT = calibration.MIN_COSINE, calibration.MIN_AGREEMENT
 """Of features and of frame labels, on real crops; for bf16 and int8."""
 SPEED_FRAMES, SPEED_RUNS = 100, 5
+REAL_CLIPS = 64
+"""Files that the real crops come from, at most: more than INT8 is calibrated on, so that most are new to it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AtLength:
+    """The largest differences at one clip length; the mean agreement."""
+
+    frames: int
+    features_max: float
+    logits_max: float
+    probability: float
+    """|Difference| of the clip's probability."""
+    cosine_min: float
+    label_agreement: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +54,7 @@ class Row:
     engine: str
     precision: str
     inputs: str
-    """``random`` or ``real``."""
+    """``random`` or ``real``, both at the six lengths; ``clips``: every real clip by itself, as INT8 is calibrated."""
     features_max: float
     features_mean: float
     logits_max: float
@@ -52,6 +67,7 @@ class Row:
     load_s: float
     frames_per_s: float
     """At T=100, median of five; the same number in both rows of an engine."""
+    by_length: tuple[AtLength, ...]
 
 
 def report(loaded: Sequence[Loaded], written: Sequence[Written], folder: Path, *, media: Path | None) -> list[str]:
@@ -65,13 +81,21 @@ def report(loaded: Sequence[Loaded], written: Sequence[Written], folder: Path, *
 
     Returns:
         What is outside its tolerance: empty when all is well.
+
+    Raises:
+        ExportError: The folder cannot be made.
     """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)  # first: to be told of it after minutes of measuring would be late
+    except OSError as error:
+        raise ExportError(f"the report cannot be written to {folder}: {error.strerror}; choose another folder") from error
     seed = time.time_ns() % 2**32
     rows: list[Row] = []
+    clips: list[Frames] = []
     for detector, result in zip(loaded, written, strict=True):
         inputs = {"random": _random(seed, detector.info.image_size_px)}
-        if real := _real(detector, media):
-            inputs["real"] = real
+        if clips := _real(detector, media):
+            inputs |= {"real": _windows(clips), "clips": clips}
         expected: dict[str, list[Answer]] = {}
         with engines(detector, result) as each:
             for engine in each:
@@ -81,13 +105,14 @@ def report(loaded: Sequence[Loaded], written: Sequence[Written], folder: Path, *
                 speed = _speed(engine, detector.info.image_size_px)
                 rows += [_row(detector, engine, kind, answers[kind], expected[kind], frames_per_s=speed) for kind in inputs]
     failures = [failure for row in rows for failure in _failures(row)]
-    folder.mkdir(parents=True, exist_ok=True)
     document = {
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "processor": _processor(),
         "versions": {name: version(name) for name in ("torch", "onnxruntime", "openvino", "nvidia-pytriton")},
         "lengths": list(LENGTHS),
         "seed": seed,
+        "real_clips": len(clips),
+        "real_crops": sum(len(clip) for clip in clips),
         "limits": {"logits": LOGIT_LIMITS, "cosine": MIN_COSINE, "label_agreement": MIN_AGREEMENT},
         "rows": [asdict(row) for row in rows],
         "failures": failures,
@@ -131,12 +156,20 @@ def _real(detector: Loaded, media: Path | None) -> list[Frames]:
         logger.warning("no clips with faces here: the report has random frames alone; --calibrate-on FOLDER names some")
         return []
     try:
-        clips = calibration.face_clips(source, image_size_px=detector.info.image_size_px, crop_margin=detector.info.crop_margin)
+        clips = calibration.face_clips(
+            source, image_size_px=detector.info.image_size_px, crop_margin=detector.info.crop_margin, most=REAL_CLIPS
+        )
     except CalibrationError as error:
         logger.warning("random frames alone: %s", error)
         return []
+    return clips
+
+
+def _windows(clips: Sequence[Frames]) -> list[Frames]:
+    """One of each length; without a frame in two of them where there are enough, and spread over all clips."""
     crops = np.concatenate(clips)
-    starts = np.cumsum([0, *LENGTHS])
+    gap = max(0, len(crops) - sum(LENGTHS)) // (len(LENGTHS) - 1)
+    starts = np.cumsum([0, *LENGTHS]) + gap * np.arange(len(LENGTHS) + 1)
     return [crops[np.arange(start, start + length) % len(crops)] for start, length in zip(starts, LENGTHS, strict=False)]
 
 
@@ -161,7 +194,18 @@ def _row(
     # A frame's label, at the threshold: logit(threshold) on the difference of the logits after the temperature.
     info = detector.info
     edge = info.temperature * float(np.log(info.threshold / (1 - info.threshold))) if 0 < info.threshold < 1 else 0.0
-    labels = [np.concatenate([item.logits[:, 1] - item.logits[:, 0] >= edge for item in side]) for side in (found, expected)]
+    labels = [[item.logits[:, 1] - item.logits[:, 0] >= edge for item in side] for side in (found, expected)]
+    parts: dict[int, list[AtLength]] = {}
+    for a, b, mine, theirs in zip(found, expected, *labels, strict=True):
+        part = AtLength(
+            frames=len(a.logits),
+            features_max=float(np.abs(a.features - b.features).max()),
+            logits_max=float(np.abs(a.logits - b.logits).max()),
+            probability=abs(a.probability - b.probability),
+            cosine_min=float(cosine(a.features, b.features).min()),
+            label_agreement=float((mine == theirs).mean()),
+        )
+        parts.setdefault(part.frames, []).append(part)
     return Row(
         detector=info.detector,
         engine=engine.name,
@@ -174,10 +218,23 @@ def _row(
         probability_max=float(probability.max()),
         probability_mean=float(probability.mean()),
         cosine_min=float(cosines.min()),
-        label_agreement=float((labels[0] == labels[1]).mean()),
+        label_agreement=float((np.concatenate(labels[0]) == np.concatenate(labels[1])).mean()),
         size_bytes=engine.size_bytes,
         load_s=engine.load_s,
         frames_per_s=frames_per_s,
+        by_length=tuple(_worst(parts[length]) for length in sorted(parts)),
+    )
+
+
+def _worst(parts: Sequence[AtLength]) -> AtLength:
+    """Of several clips of one length."""
+    return AtLength(
+        frames=parts[0].frames,
+        features_max=max(part.features_max for part in parts),
+        logits_max=max(part.logits_max for part in parts),
+        probability=max(part.probability for part in parts),
+        cosine_min=min(part.cosine_min for part in parts),
+        label_agreement=sum(part.label_agreement for part in parts) / len(parts),
     )
 
 

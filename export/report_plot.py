@@ -31,12 +31,12 @@ def plot(rows: Sequence["Row"], path: Path) -> None:
         left.set_xlim(1e-8, 10)
         for limit in (1e-4, 1e-2):
             left.axvline(limit, color="#333333", linewidth=0.8, linestyle=":")
-        left.set_xlabel(f"max |difference of logits| from PyTorch, {kind} frames (limits: fp32, fp16)")
+        left.set_xlabel(f"max |difference of logits| from PyTorch, {kind} frames; dotted: limits of fp32, fp16", fontsize=9)
         left.set_title(name, loc="left", fontsize=10)
         bars = right.barh(labels, [row.frames_per_s for row in shown], color=colours)
         right.bar_label(bars, fmt="%.0f", padding=3, fontsize=8)
         right.margins(x=0.12)
-        right.set_xlabel("frames a second at T=100, median")
+        right.set_xlabel("frames a second at T=100, median", fontsize=9)
         for panel in (left, right):
             panel.tick_params(labelsize=8)
             panel.spines[["top", "right"]].set_visible(False)

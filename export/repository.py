@@ -3,9 +3,8 @@
 import contextlib
 import logging
 import shutil
-import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from torch import nn
@@ -19,8 +18,9 @@ from export.errors import LiveError, RepositoryError
 from export.explainer import remove_explainer
 from export.live import LiveServer
 from export.locks import exporting, replacing
-from export.model_configs import PROFILES, Variant, encoder_config, ensemble_config, head_config, to_text
+from export.model_configs import Variant, encoder_config, ensemble_config, head_config, write_profiles
 from export.parity import Comparison, compare, require
+from export.place import delete_models, share, staging_for, swap_in, sweep
 
 logger = logging.getLogger("unmask.export")
 ENCODER, HEAD = "frame_encoder", "clip_head"
@@ -52,6 +52,11 @@ class _Part:
     sha256: str
     build: bool
 
+    @property
+    def twin(self) -> str:
+        """The same graphs under a name that nothing else has; of a model that is not built here: itself."""
+        return f"{self.name}_{self.sha256[:12]}" if self.build else self.name
+
 
 def write_detector(
     encoder: FrameEncoder,
@@ -79,8 +84,10 @@ def write_detector(
     """
     clip_head = ClipHead(head, temperature=info.temperature).eval()
     encoder = encoder.eval()
-    with exporting(repository), staging_beside(repository) as staging:
+    with exporting(repository), staging_for(repository) as staging:
         try:
+            sweep(repository, ENCODER, HEAD)
+            _require_ours(repository, info.detector)
             recipe = int8.recipe(encoder, clip_head, info, staging)
             variant = variant_of(recipe, head)
             names = _parts(repository, encoder, clip_head, info, recipe, variant, in_place=live is None)
@@ -101,7 +108,8 @@ def write_detector(
             contents.write_content(
                 staging / info.detector / str(version), info.weights_sha256, encoder=names[0].sha256, head=names[1].sha256
             )
-            removed = _swap(staging, repository, info.detector, version, names, live)
+            detour = _stage_detour(staging, repository, info, version, names, variant)
+            removed = _swap(staging, repository, info.detector, version, names, detour, live)
         except OSError as error:
             raise RepositoryError(f"cannot write to {repository}: {error.strerror or error}; nothing was changed") from error
     models = (names[0].name, names[1].name, info.detector)
@@ -145,39 +153,15 @@ def write_configs(
     variant: Variant = Variant(),  # noqa: B008 - frozen
 ) -> None:
     """Writes the configurations of a detector's models, one a profile; None leaves a composing model out."""
-    for profile in PROFILES:
-        configs = {
-            info.detector: ensemble_config(info.detector, info, profile, encoder=made_of[0], head=made_of[1]),
-        }
-        if encoder is not None:
-            configs[encoder] = encoder_config(encoder, info, profile, variant)
-        if head is not None:
-            configs[head] = head_config(head, info, profile, variant)
-        for model, config in configs.items():
-            folder = repository / model
-            path = folder / "config.pbtxt" if profile == "reference" else folder / "configs" / f"{profile}.pbtxt"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(to_text(config))
-
-
-@contextlib.contextmanager
-def staging_beside(repository: Path) -> Iterator[Path]:
-    """A folder to make models in, removed at the end; the caller holds the repository's lock."""
-    # Beside the repository, so that moving into it is one rename on one file system and a server never sees half a model.
-    parent = repository.resolve().parent
-    prefix = f".{repository.resolve().name}-"
-    for left in parent.glob(f"{prefix}*"):
-        shutil.rmtree(left, ignore_errors=True)  # of an export that was killed: this one holds the lock
-    try:
-        staging = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-    except OSError as error:
-        raise RepositoryError(
-            f"cannot write beside {repository}: {error.strerror}; choose another with --repository"
-        ) from error
-    try:
-        yield staging
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    ensemble = partial(ensemble_config, encoder=made_of[0], head=made_of[1])
+    wanted = (
+        (info.detector, ensemble),
+        (encoder, partial(encoder_config, variant=variant)),
+        (head, partial(head_config, variant=variant)),
+    )
+    for model, config in wanted:
+        if model is not None:
+            write_profiles(repository / model, partial(config, model, info))
 
 
 def _parts(
@@ -216,6 +200,13 @@ def _unchanged(repository: Path, info: ModelInfo, names: tuple[_Part, _Part]) ->
         if installed.info == info and installed.models == tuple(part.name for part in names) and installed.version:
             return 0 if any(part.build for part in names) else installed.version
     return 0
+
+
+def _require_ours(repository: Path, name: str) -> None:
+    if (repository / name).exists() and name not in {found.info.detector for found in detectors(repository)}:
+        raise RepositoryError(
+            f"{repository} has a model {name!r} that is no detector, and it is not overwritten; --name chooses another name"
+        )
 
 
 def _overwrites(repository: Path, detector: str, names: tuple[_Part, _Part]) -> bool:
@@ -276,8 +267,38 @@ def _stage(
     return comparisons
 
 
+def _stage_detour(
+    staging: Path, repository: Path, info: ModelInfo, version: int, names: tuple[_Part, _Part], variant: Variant
+) -> tuple[Path, ...]:
+    """The new detector under other names, to be served while models of its own names are replaced one after the other: an encoder
+    must never stand beside another one's head. Its models, the ensemble last; nothing where no model is in the way."""
+    if not any(part.build and latest_version(repository / part.name) for part in names):
+        return ()
+    folder = staging / ".detour"
+    made_of = names[0].twin, names[1].twin
+    built = [part for part in names if part.build]
+    write_configs(
+        folder,
+        info,
+        encoder=made_of[0] if names[0].build else None,
+        head=made_of[1] if names[1].build else None,
+        made_of=made_of,
+        variant=variant,
+    )
+    for source, target in [(info.detector, info.detector), *((part.name, part.twin) for part in built)]:
+        number = str(version if source == info.detector else 1)
+        shutil.copytree(staging / source / number, folder / target / number, copy_function=share)
+    return (*(folder / part.twin for part in built), folder / info.detector)
+
+
 def _swap(
-    staging: Path, repository: Path, detector: str, version: int, names: tuple[_Part, _Part], live: LiveServer | None
+    staging: Path,
+    repository: Path,
+    detector: str,
+    version: int,
+    names: tuple[_Part, _Part],
+    detour: tuple[Path, ...],
+    live: LiveServer | None,
 ) -> tuple[str, ...]:
     """Moves what was staged into place, the ensemble last, and has the server follow; undoes all of it where that fails."""
     new = [part.name for part in names if part.build]
@@ -286,12 +307,14 @@ def _swap(
     with contextlib.ExitStack() as undo:
         guard = replacing(repository) if overwrites and live is None else contextlib.nullcontext()
         with guard:
-            for name in (*new, detector):
-                undo.callback(_put_back, *_replace(staging / name, repository / name))
+            for folder in (*detour, *(staging / name for name in (*new, detector))):
+                swap_in(folder, repository / folder.name)
+                undo.callback(swap_in, folder, repository / folder.name)
                 if live is not None:
-                    live.load(name)
-                    if not (name == detector and before is not None):
-                        undo.callback(_unload_quietly, live, name)
+                    live.load(folder.name)
+                    if not (folder.name == detector and before is not None):
+                        undo.callback(_unload_quietly, live, folder.name)
+            delete_models(repository, tuple(folder.name for folder in detour[:-1]))
         # From here on the new detector serves; what is left is tidying up.
         undo.pop_all()
     if live is not None and before is not None:
@@ -313,33 +336,3 @@ def _unload_quietly(live: LiveServer, model: str) -> None:
         live.unload(model)
     except LiveError as error:
         logger.warning("%s", error)
-
-
-def _replace(new: Path, old: Path) -> tuple[Path, Path, Path]:
-    """Puts a finished model in the place of an older one; what is returned undoes it with ``_put_back``."""
-    aside = new.with_name(f"{new.name}.replaced")
-    if old.exists():
-        old.rename(aside)
-    try:
-        new.rename(old)
-    except OSError:
-        if aside.exists():
-            aside.rename(old)
-        raise
-    return new, old, aside
-
-
-def _put_back(new: Path, old: Path, aside: Path) -> None:
-    old.rename(new)
-    if aside.exists():
-        aside.rename(old)
-
-
-def delete_models(repository: Path, models: tuple[str, ...]) -> None:
-    """Takes models' folders away, those that are there."""
-    for model in models:
-        # Renamed first: a folder that is being deleted must not look like a model.
-        trash = repository.resolve().parent / f".{repository.resolve().name}-trash-{model}"
-        with contextlib.suppress(FileNotFoundError):
-            (repository / model).rename(trash)
-        shutil.rmtree(trash, ignore_errors=True)

@@ -21,10 +21,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from serving.model_list import models_to_load
+from serving.repository import models_to_load
 
 KILL_AFTER_S = 5.0
 """How long a server may take to end after its requests had their time."""
@@ -162,7 +163,7 @@ class Orders:
 
 
 def run_once(
-    command: list[str], orders: Orders, *, drain_s: float, http_url: str
+    command: Sequence[str], orders: Orders, *, drain_s: float, http_url: str
 ) -> tuple[Literal["stopped", "lost", "ended"], int]:
     """Runs the server until a stop is asked for, it loses a worker or crashes, or it ends by itself; why, and its exit code.
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import ctypes
-import fcntl
 import os
 import secrets
 import shutil
@@ -15,17 +14,16 @@ from types import TracebackType
 
 from serving import backend_config, readiness, run_directory
 from serving.backend_directory import lay_out
-from serving.errors import RepositoryError, StartFailed, StartTimeout, TritonMissing
+from serving.errors import StartFailed, StartTimeout, TritonMissing
 from serving.guard import ADMIN_KEY_VARIABLE
 from serving.log_relay import LogRelay
-from serving.model_list import explains, is_built
 from serving.ports import reserve
 from serving.profiles import Profile, pick
+from serving.repository import check_repository, hold_repository
 from serving.runtime import TritonRuntime, find_runtime
 from serving.settings import ServingSettings
 
 _POLL_S = 0.05
-_REPOSITORY_REMEDY = "build it with `unmask export`"
 # 256 frames of 112x112 are 9.6 MB; a region that holds several requests never grows while it serves.
 _SHM_REGION_BYTES = 64 * 1024 * 1024
 
@@ -260,49 +258,6 @@ class EmbeddedTriton:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.stop()
-
-
-def hold_repository(repository: Path) -> int:
-    """Tells exports that a server runs on the repository: a shared flock(2) on its folder, which ends with this process.
-
-    Returns:
-        A file descriptor; closing it lets go.
-
-    Raises:
-        RepositoryError: An export is replacing models at this moment, or the folder cannot be opened.
-    """
-    handle = -1
-    try:
-        handle = os.open(repository, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise RepositoryError(
-            f"an export is replacing models in {repository} at this moment; start again when it is done"
-        ) from None
-    except OSError as error:
-        if handle >= 0:
-            os.close(handle)
-        raise RepositoryError(f"the model repository {repository} cannot be opened: {error.strerror}") from error
-    return handle
-
-
-def check_repository(repository: Path) -> None:
-    """A repository must be a folder with at least one model.
-
-    Raises:
-        RepositoryError: It is not; the message says what is missing.
-    """
-    if not repository.is_dir():
-        raise RepositoryError(f"there is no model repository at {repository}; {_REPOSITORY_REMEDY}")
-    models = [path.parent for path in repository.glob("*/config.pbtxt")]
-    if not models:
-        raise RepositoryError(f"the model repository {repository} holds no model (no */config.pbtxt); {_REPOSITORY_REMEDY}")
-    unbuilt = sorted(model.name for model in models if not is_built(model) and not explains(model))
-    if unbuilt:
-        raise RepositoryError(
-            f"the models {', '.join(unbuilt)} in {repository} are not built (no version folder); {_REPOSITORY_REMEDY}"
-        )
 
 
 def check_libpython(runtime: TritonRuntime) -> None:

@@ -97,7 +97,7 @@ def _profiles() -> list[Finding]:
 def _repository() -> Finding:
     from common.places import default_repository
     from serving.errors import ServingError
-    from serving.launcher import check_repository
+    from serving.repository import check_repository
 
     repository: Path = default_repository()
     try:

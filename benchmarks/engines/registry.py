@@ -7,20 +7,20 @@ from typing import Any
 from benchmarks.engines.base import Engine, graph_files, require_file, weights_of
 from benchmarks.errors import UsageError
 
-_Maker = Callable[[Path, int], Engine]
+_Maker = Callable[[Path, int, Path | None], Engine]
 
 
 def _torch(variant: Any, device: str = "cpu") -> _Maker:
-    def build(repository: Path, threads: int) -> Engine:
+    def build(repository: Path, threads: int, checkpoint: Path | None) -> Engine:
         from benchmarks.engines.torch_engine import TorchEngine
 
-        return TorchEngine(variant, weights_of(repository), device=device, threads=threads)
+        return TorchEngine(variant, weights_of(repository), checkpoint=checkpoint, device=device, threads=threads)
 
     return build
 
 
 def _onnxruntime(precision: str, provider: str, profile: str) -> _Maker:
-    def build(repository: Path, threads: int) -> Engine:
+    def build(repository: Path, threads: int, _checkpoint: Path | None) -> Engine:
         from benchmarks.engines.onnxruntime_engine import OnnxRuntimeEngine
 
         files = graph_files(repository, profile)
@@ -30,7 +30,7 @@ def _onnxruntime(precision: str, provider: str, profile: str) -> _Maker:
 
 
 def _openvino(precision: str) -> _Maker:
-    def build(repository: Path, threads: int) -> Engine:
+    def build(repository: Path, threads: int, _checkpoint: Path | None) -> Engine:
         from benchmarks.engines.openvino_engine import OpenVinoEngine
 
         files = graph_files(repository, "cpu")
@@ -63,8 +63,14 @@ def engines_of(machine: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(name for name in ENGINES if "-cuda-" not in name or machine["gpus"])
 
 
-def make(name: str, repository: Path, *, threads: int = 0) -> Engine:
+def make(name: str, repository: Path, *, threads: int = 0, checkpoint: Path | None = None) -> Engine:
     """Loads an engine.
+
+    Args:
+        name: One of ``ENGINES``.
+        repository: Model repository whose default detector it runs.
+        threads: Processor threads; 0 takes all.
+        checkpoint: What PyTorch loads, where the detector is neither the shipped one nor the seeded one.
 
     Raises:
         UsageError: There is no engine of this name.
@@ -72,4 +78,4 @@ def make(name: str, repository: Path, *, threads: int = 0) -> Engine:
     """
     if name not in ENGINES:
         raise UsageError(f"there is no engine {name!r}; there are {', '.join(ENGINES)}")
-    return ENGINES[name](repository, threads)
+    return ENGINES[name](repository, threads, checkpoint)

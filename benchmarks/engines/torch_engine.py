@@ -1,6 +1,7 @@
 """PyTorch as people run it: eager; and what it can do on this machine without leaving it."""
 
 import time
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -13,15 +14,20 @@ MICRO_BATCHES = (4, 8, 16, 32)
 
 
 class TorchEngine:
-    """The detector's modules, seeded weights (speed does not depend on them), on the processor or on CUDA.
+    """The modules of the detector that the repository serves, on the processor or on CUDA.
 
     Args:
         variant: ``eager`` is one forward pass over the whole clip, as published code does it. ``channels-last``, ``bf16``
             (channels last, autocast) and ``compile`` (Inductor) may cut the clip into micro-batches where that is faster.
+        weights_sha256: What the repository says of its detector.
+        checkpoint: The file that it was made of, where it is neither the shipped detector nor the seeded one.
         device: ``cpu`` or ``cuda``.
+        threads: Processor threads; 0 takes all.
     """
 
-    def __init__(self, variant: Variant, weights_sha256: str, *, device: str = "cpu", threads: int = 0) -> None:
+    def __init__(
+        self, variant: Variant, weights_sha256: str, *, checkpoint: Path | None = None, device: str = "cpu", threads: int = 0
+    ) -> None:
         try:
             import torch
         except ImportError as error:
@@ -31,11 +37,16 @@ class TorchEngine:
         if device == "cuda" and not torch.cuda.is_available():
             raise EngineUnavailable("torch sees no CUDA device; use the engines of the processor")
         from export.default_detector import detector_of
+        from export.errors import CheckpointError
 
-        if (found := detector_of(weights_sha256)) is None:
+        try:
+            found = detector_of(weights_sha256, checkpoint=checkpoint)
+        except CheckpointError as error:
+            raise EngineUnavailable(str(error)) from error
+        if found is None:
+            others = f", nor those in {checkpoint}" if checkpoint else "; name the file that it was made of with --checkpoint"
             raise EngineUnavailable(
-                f"the repository serves weights {weights_sha256[:16]}, which are neither those in weights/ nor the seeded ones; "
-                "name a repository that `unmask export` built without a checkpoint"
+                f"the repository serves weights {weights_sha256[:16]}, which are neither those in weights/ nor the seeded ones{others}"
             )
         if threads:
             torch.set_num_threads(threads)

@@ -18,6 +18,7 @@ NAME=unmask-gpu-verify-$$
 
 missing() { echo "verify.sh: $1" >&2; exit 2; }
 command -v docker >/dev/null || missing "docker is not installed"
+command -v curl >/dev/null || missing "curl is not installed"
 command -v nvidia-smi >/dev/null || missing "nvidia-smi is not there: this machine has no NVIDIA driver"
 [ -x "$PYTHON" ] || missing "$PYTHON is not there; make install, or set PYTHON"
 [ -n "$IMAGE" ] || missing "no Triton image is named; set UNMASK_TRITON_IMAGE"

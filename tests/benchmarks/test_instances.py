@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from benchmarks.commands import bench
 from benchmarks.instances import with_instances
 from benchmarks.record import load
-from serving.launcher import check_repository, models_to_load
+from serving.repository import check_repository, models_to_load
 
 
 def test_encoder_and_head_get_the_instances_and_nothing_else_changes(repository: Path) -> None:

@@ -125,6 +125,25 @@ def test_missing_surplus_and_misshapen_tensors_are_all_named(checkpoint: Path, t
     assert "model.0.weight is (64, 3, 3, 3), must be (64, 3, 7, 7)" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("tensor", "message"),
+    [
+        (torch.zeros(1).expand(10**11), r"claims tensors of 400\d+ bytes in float32; the limit is"),
+        (torch.zeros(64, 3, 7, 7, dtype=torch.int8), r"model\.0\.weight \(strided int8\)"),
+        (torch.zeros(64, 3, 7, 7, dtype=torch.complex64), r"strided complex64"),
+        (torch.zeros(64, 3, 7, 7).to(torch.float8_e4m3fn), r"strided float8_e4m3fn"),
+        (torch.zeros(64, 3).to_sparse(), r"sparse_coo float32"),
+        (torch.zeros(64, device="meta"), r"meta float32"),
+    ],
+    ids=["larger than the file", "integers", "complex", "float8", "sparse", "without data"],
+)
+def test_tensors_that_are_no_plain_weights(tensor: torch.Tensor, message: str, tmp_path: Path) -> None:
+    torch.save({"model.0.weight": tensor, "model.1.num_batches_tracked": torch.tensor(3)}, tmp_path / "strange.pt")
+    assert (tmp_path / "strange.pt").stat().st_size < 100_000
+    with pytest.raises(UnreadableCheckpoint, match=message):
+        read_checkpoint(tmp_path / "strange.pt")
+
+
 def test_other_networks_and_other_files(tmp_path: Path) -> None:
     torch.save({"features.0.weight": torch.zeros(3)}, tmp_path / "vgg.pt")
     with pytest.raises(UnknownLayout, match=r"unknown network \(features\.0\.weight"):

@@ -27,8 +27,7 @@ from export.facts import Flags, model_info
 from export.gradient_graph import export_gradient, map_side
 from export.repository import remove_detector
 from serving import EmbeddedTriton
-from serving.launcher import check_repository
-from serving.model_list import models_to_load
+from serving.repository import check_repository, models_to_load
 
 TOLERANCE = 1e-4
 Answer = TypeVar("Answer")
@@ -165,8 +164,8 @@ def test_a_server_starts_without_explainers(mine: Path) -> None:
 
 def test_no_detector_takes_an_explainer_s_name() -> None:
     assert explainer_name("mine") == "explain_mine"
-    for name in ("explain_mine", "deepfake_explainer"):
-        with pytest.raises(FactError, match="begin with explain_"):
+    for name in ("explain_mine", "deepfake_explainer", "frame_encoder", "clip_head_2"):
+        with pytest.raises(FactError, match=r"names that begin with .* are those of a detector's parts"):
             model_info(
                 Path("x.pt"), Flags(name=name, classes="real,fake"), {}, layout="reference", semantics="sequence",
                 weights_sha256="0",

@@ -57,6 +57,14 @@ def test_a_name_that_lies(name: str, message: str) -> None:
         info_of(name)
 
 
+def test_flags_overrule_a_name_that_lies() -> None:
+    for name in ("model_997_acc_10_frames_x_data.pt", "model_good_acc_ten_frames_x_data.pt", "model_97_acc_0_frames_x_data.pt"):
+        with pytest.raises(FactError, match="overrule its name with --accuracy and --trained-frames"):
+            info_of(name, Flags(accuracy=0.9))
+        info = info_of(name, Flags(accuracy=0.9, frames=(10,)))
+        assert (info.accuracy, info.training_frames) == (0.9, (10,))
+
+
 def test_a_name_that_contradicts_the_metadata(tmp_path: Path) -> None:
     from export.default_detector import untrained_detector
 

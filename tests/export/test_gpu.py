@@ -1,11 +1,13 @@
 """The gpu profile as far as it can be proved without a GPU: its configuration, and the second half of verify.sh on the processor."""
 
+import dataclasses
 import json
 import subprocess
 import sys
 from pathlib import Path
 
-from export.model_configs import ENGINE_CACHE, GPU_WARM_UP_FRAMES, from_text
+from export.default_detector import untrained_detector
+from export.model_configs import ENGINE_CACHE, GPU_WARM_UP_FRAMES, encoder_config, from_text
 from serving import EmbeddedTriton
 from tests.conftest import ROOT
 
@@ -20,6 +22,13 @@ def test_the_engine_covers_every_length_and_is_kept() -> None:
     assert accelerator.parameters["trt_engine_cache_path"] == accelerator.parameters["trt_timing_cache_path"] == ENGINE_CACHE
     assert config.default_model_filename == "model.fp16.onnx"
     assert [item.batch_size for item in config.model_warmup] == list(GPU_WARM_UP_FRAMES) == [1, 16, 60, 100, 256]
+
+
+def test_each_length_is_warmed_up_once() -> None:
+    _, _, info = untrained_detector()
+    config = encoder_config("frame_encoder", dataclasses.replace(info, max_frames=50), "gpu")
+    assert [item.batch_size for item in config.model_warmup] == [1, 16, 50]
+    assert len({item.name for item in config.model_warmup}) == 3
 
 
 def test_verify_compares_and_measures_a_running_server(triton_cpu: EmbeddedTriton, tmp_path: Path) -> None:

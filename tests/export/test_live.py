@@ -1,17 +1,23 @@
 """Detectors come to, change on and leave a running Triton; what it served before it goes on serving."""
 
+import contextlib
 import dataclasses
+import os
+import shutil
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from numpy.typing import NDArray
 
 from client import Detector, choose, list_detectors
-from client.errors import DetectorNotFound
+from client.errors import DetectorNotFound, ServerError
+from export import calibration
 from export.build import Int8Source
 from export.contents import detectors
 from export.default_detector import untrained_detector
@@ -19,9 +25,11 @@ from export.errors import LiveError, RepositoryBusy
 from export.facts import Flags
 from export.live import LiveServer
 from export.load import Loaded, load_detector
-from export.repository import Written, remove_detector, write_detector
+from export.repository import Written, remove_detector, write_configs, write_detector
 from serving import EmbeddedTriton
+from tests.conftest import free_port_settings
 from tests.export.made import ServedOriginal
+from tests.serving.test_worker_loss import crash_triton, process_of
 
 Crops = NDArray[np.uint8]
 NO_INT8 = Int8Source(wanted=False)
@@ -68,6 +76,22 @@ def test_through_triton_it_is_the_served_original(live_server: EmbeddedTriton, n
                 assert found.frame_scores[-1] == pytest.approx(expected, abs=1e-5)
                 probabilities.append(found.score)
     assert np.ptp(probabilities) > 0.01, "the seeded weights must tell clips apart, or this test shows nothing"
+
+
+@pytest.mark.usefixtures("added")
+def test_through_triton_it_is_the_served_original_on_real_faces(
+    live_server: EmbeddedTriton, network: ServedOriginal, media: Path
+) -> None:
+    crops = np.concatenate(calibration.face_clips(media / "real", image_size_px=112, crop_margin=1.0, most=8))
+    assert len(crops) >= max(LENGTHS)
+    with Detector(live_server.grpc_url, detector="original") as detector, torch.inference_mode():
+        features = network.features(torch.from_numpy(crops))
+        for length in LENGTHS:
+            expected = float(network.judge(features[-length:])[1])
+            assert detector.infer_frames(crops[-length:]).score == pytest.approx(expected, abs=1e-5)
+            # Another last frame, so that this is not one score six times.
+            expected = float(network.judge(features[:length])[1])
+            assert detector.infer_frames(crops[:length]).score == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.usefixtures("added")
@@ -212,10 +236,69 @@ def test_a_server_on_another_repository_refuses(tmp_path: Path, live: LiveServer
 def test_removing_one_leaves_what_others_are_made_of(
     sequence: Written, workshop: Path, live: LiveServer, live_server: EmbeddedTriton, crops: Crops
 ) -> None:
-    assert remove_detector("in_order", workshop, live=live) == ("in_order", sequence.models[1])
+    scores: list[float] = []
+    ends: list[Exception] = []
+    answered = threading.Semaphore(0)
+    clip = crops[:60]
+
+    def ask_until_it_is_gone() -> None:
+        with Detector(live_server.grpc_url, detector="in_order") as detector:
+            try:
+                while True:
+                    scores.append(detector.infer_frames(clip).score)
+                    answered.release()
+            except Exception as error:
+                ends.append(error)
+                answered.release()
+
+    threads = [threading.Thread(target=ask_until_it_is_gone) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in threads:
+            answered.acquire()
+        assert remove_detector("in_order", workshop, live=live) == ("in_order", sequence.models[1])
+    finally:
+        for thread in threads:
+            thread.join(timeout=300)
+    # What was accepted was answered; what came later was told that there is no such detector.
+    assert [type(error) for error in ends] == [DetectorNotFound] * 3, ends
+    assert np.ptp(scores) < 1e-5
     assert not (workshop / "in_order").exists()
     with Detector(live_server.grpc_url, detector="in_order") as detector, pytest.raises(DetectorNotFound):
         detector.infer_frames(crops[:4])
     for name in ("original", "deepfake_detector"):
         with Detector(live_server.grpc_url, detector=name) as detector:
             detector.infer_frames(crops[:4])
+
+
+def test_detectors_that_came_and_went_are_right_after_a_crash(repository: Path, tmp_path: Path, crops: Crops) -> None:
+    """A server that crashes starts anew with what its repository has by then, not with what it was started with."""
+    mine = Path(shutil.copytree(repository, tmp_path / "mine", copy_function=os.link, ignore=shutil.ignore_patterns(".*")))
+    _, _, info = untrained_detector()
+
+    def put(name: str) -> None:
+        write_configs(mine, dataclasses.replace(info, detector=name), encoder=None, head=None)
+        (mine / name / "1").mkdir()
+
+    put("goes")
+    with EmbeddedTriton(free_port_settings(mine, profile="reference", drain_timeout_s=0)) as server:
+        with LiveServer(server.grpc_url, server.admin_key) as live:
+            put("comes")
+            live.load("comes")
+            assert remove_detector("goes", mine, live=live) == ("goes",)
+        with Detector(server.grpc_url, detector="comes") as detector:
+            expected = detector.infer_frames(crops[:4]).score
+        crashed = psutil.Process(process_of(server, "bin/tritonserver"))
+        crash_triton(server)
+        crashed.wait(timeout=180)
+        found: list[str] = []
+        deadline = time.monotonic() + 180
+        while "comes" not in found:
+            assert time.monotonic() < deadline, f"the server has {found}"
+            time.sleep(0.5)
+            with contextlib.suppress(ServerError):
+                found = [model.info.detector for model in list_detectors(server.grpc_url)]
+        assert "goes" not in found
+        with Detector(server.grpc_url, detector="comes") as detector:
+            assert detector.infer_frames(crops[:4]).score == pytest.approx(expected, abs=1e-6)
