@@ -111,7 +111,8 @@ class Worker:
             self._preprocessor.close()
             for detector in self._detectors.values():
                 detector.close()
-            self._queue.release(self.id)
+            with _survived("release"):
+                self._queue.release(self.id)
             self._notes.close()
             self._bell.close()
             self._database.close()
@@ -219,9 +220,11 @@ class Worker:
         with _survived("first heartbeat"):
             self._queue.heartbeat(self.id, None)
         purged_at = -_PURGE_S
-        while not self._stop.wait(_HOUSEKEEPING_S):
+        sent = 0
+        while not self._stop.wait(_HOUSEKEEPING_S if sent == 0 else 0.0):
+            sent = 0
             with _survived("webhooks"):
-                self._courier.deliver_due()
+                sent = self._courier.deliver_due()
             if time.monotonic() - purged_at >= _PURGE_S:
                 purged_at = time.monotonic()
                 with _survived("purging"):
