@@ -15,7 +15,7 @@ def guarded(tmp_path: Path, program: str, *, ready: bool) -> "subprocess.Complet
     """What became of the guard; the pipe stays open until it ends by itself."""
     run_dir, repository = tmp_path / "run", tmp_path / "repository"
     run_dir.mkdir()
-    (repository / "only_model").mkdir(parents=True)
+    (repository / "only_model" / "1").mkdir(parents=True)
     (repository / "only_model" / "config.pbtxt").touch()
     arguments = ("--shm-prefix", f"unmask_test_{tmp_path.name}_", "--drain-s", "0", "--http-url", "http://127.0.0.1:9")
     guard = subprocess.Popen(
