@@ -52,6 +52,18 @@ _HOUSEKEEPING_S = 1.0
 _PURGE_S = 30.0
 
 
+class UploadMissing(Exception):
+    """The file of an analysis is not in this worker's folder."""
+
+    code = "upload_missing"
+
+    def __init__(self, filename: str) -> None:
+        super().__init__(
+            f"{filename} is not in its worker's folder of uploads; consoles and workers that share a database must share "
+            "UNMASK_CONSOLE_DATA_DIR, too: upload it again when they do"
+        )
+
+
 class Worker:
     """Everything that one worker needs, kept from file to file."""
 
@@ -137,6 +149,8 @@ class Worker:
         token = f"{job.attempt}-{job.token}"
         folder = self._settings.results_dir / job.id / token
         try:
+            if not path.exists():
+                raise UploadMissing(job.filename)
             verdict = analysis.analyze(
                 path,
                 job,
@@ -157,6 +171,9 @@ class Worker:
             self._remove_if_empty(folder.parent)
             if self._postpone(job, error):
                 return
+            outcome = Outcome(error_code=error.code, error_message=str(error))
+        except UploadMissing as error:
+            logger.error("%s: %s (it looked in %s)", job.id, error, path.parent)
             outcome = Outcome(error_code=error.code, error_message=str(error))
         except WorkerError as error:
             logger.warning("%s: %s", job.id, error)
