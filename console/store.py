@@ -135,10 +135,11 @@ class Store:
             rows = {row.id: row for row in session.scalars(select(A).where(A.id.in_(ids)).options(undefer(A.verdict)))}
         return [rows[item] for item in ids if item in rows]
 
-    def revisions(self, ids: Sequence[str]) -> dict[str, int]:
-        """Revision by id; deleted ones are missing."""
+    def revisions(self, ids: Sequence[str]) -> dict[str, tuple[int, str]]:
+        """Revision and state by id; deleted ones are missing."""
         with self._database.read() as session:
-            return {row.id: row.revision for row in session.execute(select(A.id, A.revision).where(A.id.in_(ids)))}
+            found = session.execute(select(A.id, A.revision, A.state).where(A.id.in_(ids)))
+            return {row.id: (row.revision, row.state) for row in found}
 
     def ahead_of(self, row: AnalysisRow) -> int:
         """Analyses that wait and came before this one."""

@@ -245,13 +245,15 @@ async def _settled(request: Request, analysis_id: str, wait_s: float) -> Analysi
     """The analysis when it has ended, or when the time is up or the sender gone."""
     services = services_of(request)
     if wait_s > 0:
-        async with services.watcher.changes(analysis_id) as event:
+        async with services.watcher.changes(analysis_id, end_only=True) as event:
             end = time.monotonic() + wait_s
             while not services.watcher.closing.is_set():
                 event.clear()
-                row = await run_in_threadpool(services.store.get, analysis_id)
+                row = await run_in_threadpool(lambda: services.store.get(analysis_id, with_verdict=True))
                 left_s = end - time.monotonic()
-                if row.state in ("done", "failed") or left_s <= 0:
+                if row.state in ("done", "failed"):
+                    return row
+                if left_s <= 0:
                     break
                 try:
                     async with asyncio.timeout(left_s):

@@ -56,6 +56,7 @@ _ADVICE = {
     "cross_site": Advice("This came from another page", "Open the console itself and try again there."),
     "host_not_allowed": Advice("This is not the console’s name", "Use the address that it printed when it started."),
     "interrupted": Advice("The analysis was interrupted", "Upload the file once more. If it happens again, the file is suspect."),
+    "upload_missing": Advice("The upload did not reach the worker", "Nothing is wrong with your file. Tell whoever runs the console."),
     "bad_upload": Advice("The upload did not arrive whole", "Send the file again."),
     "upload_timeout": Advice("The upload took too long", "Look at the connection and send the file again."),
 }  # fmt: skip
