@@ -22,7 +22,7 @@ from export.quantize import Crops, Ranges, block_errors, blocks_of, cosine, feat
 
 logger = logging.getLogger("unmask.export")
 
-RECIPE = "onnxruntime-qdq-minmax-u8-s8-1"
+RECIPE = "onnxruntime-qdq-minmax-u8-s8-2"
 """Changes when the same ranges would give another graph."""
 MIN_COSINE = 0.999
 """Least cosine of INT8 features with fp32 ones that any check crop may show."""

@@ -71,7 +71,7 @@ def write_int8_encoder(graph: Path, ranges: Ranges, target: Path, *, float_block
     Raises:
         KeyError: ``ranges`` are of another graph.
     """
-    model = onnx.shape_inference.infer_shapes(without_maps(onnx.load(graph)))
+    model = onnx.shape_inference.infer_shapes(_with_weights_of_their_own(without_maps(onnx.load(graph))))
     data = {name: TensorData(lowest=np.float32(low), highest=np.float32(high)) for name, (low, high) in ranges.items()}
     wanted = {name for node in model.graph.node if node.op_type in _OPERATORS for name in node.output}
     if unknown := sorted(wanted - data.keys()):
@@ -94,6 +94,21 @@ def write_int8_encoder(graph: Path, ranges: Ranges, target: Path, *, float_block
         quantizer.quantize_model()
     quantized = quantizer.model.model
     onnx.save(quantized, target)
+
+
+def _with_weights_of_their_own(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same graph without sharing: PyTorch's exporter stores equal weights once (those that are all zero, mostly) and hands them on
+    through Identity nodes. The quantizer takes what comes out of a node for an activation, and an engine then computes that layer in
+    floating point."""
+    graph = model.graph
+    stored = {item.name: item for item in graph.initializer}
+    for node in [node for node in graph.node if node.op_type == "Identity" and node.input[0] in stored]:
+        copied = onnx.TensorProto()
+        copied.CopyFrom(stored[node.input[0]])
+        copied.name = node.output[0]
+        graph.initializer.append(copied)
+        graph.node.remove(node)
+    return model
 
 
 def blocks_of(model: onnx.ModelProto) -> dict[str, list[str]]:

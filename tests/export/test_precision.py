@@ -1,6 +1,5 @@
 """fp16 is sixteen bits wide, int8 is eight, and both stay near what PyTorch computes."""
 
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from export.default_detector import default_detector, untrained_detector
 from export.detector import ClipHead, SequenceHead
 from export.graphs import FILES, export_encoder, export_head
 from export.parity import compare
-from export.quantize import blocks_of, cosine, features_of, write_int8_encoder, write_int8_head
+from export.quantize import blocks_of, cosine, features_of, measure_ranges, write_int8_encoder, write_int8_head
 
 Crops = NDArray[np.uint8]
 
@@ -50,17 +49,35 @@ def test_every_convolution_of_int8_is_eight_bits_wide_but_those_that_hurt(reposi
     path = folder(repository, "frame_encoder") / FILES["int8"]
     if not path.exists():
         pytest.skip("no INT8 graph was built: these weights have no stored ranges, and no clips of faces are here")
+    convolutions, eight = eight_bit_convolutions(path)
+    assert convolutions == 53
+    assert eight >= 40
+
+
+def eight_bit_convolutions(path: Path) -> tuple[int, int]:
+    """How many convolutions there are, and how many of them have weights that are stored in eight bits."""
     graph = onnx.load(path).graph
     made_by = {output: node for node in graph.node for output in node.output}
     stored = {item.name: item.data_type for item in graph.initializer}
-    kinds: Counter[str] = Counter()
-    for node in graph.node:
-        if node.op_type == "Conv":
-            source = made_by.get(node.input[1])
-            eight = source is not None and stored.get(source.input[0]) == onnx.TensorProto.INT8
-            kinds["int8" if eight else "float"] += 1
-    assert sum(kinds.values()) == 53
-    assert kinds["int8"] >= 40, kinds
+    sources = [made_by.get(node.input[1]) for node in graph.node if node.op_type == "Conv"]
+    eight = [source for source in sources if source is not None and stored.get(source.input[0]) == onnx.TensorProto.INT8]
+    return len(sources), len(eight)
+
+
+def test_weights_that_the_exporter_shares_are_eight_bits_wide_too(tmp_path: Path, crops: Crops) -> None:
+    encoder, _, _ = untrained_detector()
+    # Blocks that add nothing: the exporter stores their last convolution's zeros once, and hands them to the others.
+    for block in ("layer2.1", "layer2.2", "layer2.3"):
+        with torch.no_grad():
+            encoder.backbone.get_submodule(block).get_parameter("bn3.weight").zero_()
+    graph = tmp_path / "encoder.onnx"
+    export_encoder(encoder, graph, image_size_px=112)
+    shared = [node for node in onnx.load(graph).graph.node if node.op_type == "Identity"]
+    assert shared, "nothing is shared, and this test shows nothing"
+    write_int8_encoder(graph, measure_ranges(graph, crops[:16]), tmp_path / "int8.onnx")
+    assert eight_bit_convolutions(tmp_path / "int8.onnx") == (53, 53)
+    found, expected = features_of(tmp_path / "int8.onnx", crops[:16]), features_of(graph, crops[:16])
+    assert cosine(found, expected).min() >= 0.999
 
 
 def test_int8_is_the_same_file_each_time(shipped_repository: Path, tmp_path: Path) -> None:
