@@ -12,13 +12,15 @@ import click
 from common.places import default_repository
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from benchmarks.record import Kind, Record
     from benchmarks.servers import Target
 
 EXIT_INPUT, EXIT_SERVER, EXIT_INTERRUPTED = 1, 3, 130
 PROFILES = ("reference", "cpu", "gpu")
+SERVER_SETTINGS = ("streams", "threads", "instances")
+"""Options of a server that is started for the run."""
 RESULT = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -41,6 +43,27 @@ class NumberList(click.ParamType[tuple[int, ...]]):
         return tuple(sorted(set(numbers)))
 
 
+class ArrivalList(click.ParamType[tuple[tuple[int, float | None], ...]]):
+    """``80:600,150``: distinct percentages, each with the seconds that it is applied for or without, in increasing order."""
+
+    name = "LIST"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[tuple[int, float | None], ...]:
+        if isinstance(value, tuple):
+            return value
+        levels: dict[int, float | None] = {}
+        for part in str(value).split(","):
+            percent, colon, seconds = part.strip().partition(":")
+            if not percent.isdecimal() or not 1 <= int(percent) <= 1000:
+                self.fail(f"{percent!r} is not a whole number from 1 to 1000", param, ctx)
+            if colon and (not seconds.isdecimal() or int(seconds) < 1):
+                self.fail(f"{part.strip()!r}: {seconds!r} is not a whole number of seconds from 1", param, ctx)
+            levels[int(percent)] = float(seconds) if colon else None
+        return tuple(sorted(levels.items()))
+
+
 def out_option(function: click.decorators.FC) -> click.decorators.FC:
     return click.option(
         "--out", type=click.Path(dir_okay=False, path_type=Path),
@@ -56,7 +79,13 @@ def repository_option(function: click.decorators.FC) -> click.decorators.FC:
 
 
 def server_options(function: click.decorators.FC) -> click.decorators.FC:
+    """``url``, ``http_url``, ``profile``, and how the started server is to be (``SERVER_SETTINGS``), for ``target_of``."""
     for option in (
+        click.option("--instances", type=click.IntRange(1, 64), help="Instances of encoder and head [default: as configured]."),
+        click.option("--threads", type=click.IntRange(1, 4096), help="Of the started server's encoder [default: all cores]."),
+        click.option(
+            "--streams", type=click.IntRange(1, 1024), help="Of the started server's encoder [default: as configured]."
+        ),
         click.option("--profile", type=click.Choice(PROFILES), default="cpu", show_default=True, help="Of the started server."),
         click.option("--http-url", help="HTTP address of the running server, for --paths http and its statistics."),
         click.option("--url", help="gRPC address HOST:PORT of a running server; without it one is started."),
@@ -66,15 +95,56 @@ def server_options(function: click.decorators.FC) -> click.decorators.FC:
 
 
 @contextmanager
-def target_of(url: str | None, http_url: str | None, profile: str, repository: Path) -> "Iterator[Target]":
-    """The server that the options name, or one that is started for the block."""
-    from benchmarks.servers import Target, serve
+def target_of(
+    url: str | None, http_url: str | None, profile: str, repository: Path, server: "Mapping[str, int | None]"
+) -> "Iterator[Target]":
+    """The server that the options name, or one that is started for the block.
 
+    Raises:
+        NoServer: Nobody listens at the address.
+        click.UsageError: ``server`` asks something of a server that runs already.
+    """
+    from benchmarks.errors import NoServer
+    from benchmarks.instances import with_instances
+    from benchmarks.servers import Target, listens, serve
+
+    wanted = given(server)
     if url or http_url:
-        yield Target(url.removeprefix("grpc://") if url else None, http_url, "running server")
-        return
-    with serve(repository, profile) as target:
+        if wanted:
+            raise click.UsageError(
+                f"--{next(iter(wanted))} is for a server that is started here; leave --url and --http-url out"
+            )
+        if http_url and "://" not in http_url:
+            http_url = f"http://{http_url}"
+        target = Target(
+            url.removeprefix("grpc://") if url else None, http_url.rstrip("/") if http_url else None, "running server"
+        )
+        for address in (target.grpc_url, target.http_url):
+            if address and not listens(address):
+                raise NoServer(f"nobody listens at {address}; start a server with `unmask serve`, or give its HOST:PORT")
         yield target
+        return
+    instances = wanted.pop("instances", None)
+    with with_instances(repository, instances) as folder, serve(folder, profile, **wanted) as target:
+        yield target
+
+
+def given(server: "Mapping[str, int | None]") -> dict[str, int]:
+    """Those of ``SERVER_SETTINGS`` that were given; they belong into a run's settings."""
+    return {name: value for name, value in server.items() if value is not None}
+
+
+def require_addresses(paths: Iterable[str], url: str | None, http_url: str | None) -> None:
+    """Raises ``click.UsageError`` where a running server is named, and not at the address that a path needs."""
+    if not url and not http_url:
+        return
+    for path in paths:
+        if path == "http" and not http_url:
+            raise click.UsageError(
+                "the path http needs the server's HTTP address; give --http-url, or leave http out of --paths"
+            )
+        if path != "http" and not url:
+            raise click.UsageError(f"the path {path} needs the server's gRPC address; give --url HOST:PORT")
 
 
 def names_of(text: str, legal: Iterable[str], option: str) -> tuple[str, ...]:
@@ -87,11 +157,15 @@ def names_of(text: str, legal: Iterable[str], option: str) -> tuple[str, ...]:
 
 
 def run_one(
-    kind: "Kind", settings: dict[str, object], out: Path | None, work: "Callable[[Record, Callable[[], None] | None], None]"
-) -> None:
-    """Runs one benchmark, writes and shows its result, and exits with the project's codes where it did not go well."""
-    from benchmarks.errors import BenchmarkError, UsageError
-    from benchmarks.record import Record
+    kind: "Kind", settings: dict[str, object], out: Path | None, work: "Callable[[Record, Callable[[], None] | None], None]",
+    *, also_writes: Iterable[Path] = (),
+) -> None:  # fmt: skip
+    """Runs one benchmark, writes and shows its result, and exits with the project's codes where it did not go well.
+
+    Before anything is measured, the result's file and ``also_writes`` are tried.
+    """
+    from benchmarks.errors import BenchmarkError, NoServer, OutputError, UsageError
+    from benchmarks.record import Record, require_writable
     from benchmarks.running import keeping, ticker
     from benchmarks.tables import show
     from client.errors import ClientError
@@ -101,11 +175,21 @@ def run_one(
     record = Record(kind=kind, settings=settings)
     path = out or Path("out/bench") / f"{kind}-{datetime.now(UTC):%Y%m%d-%H%M%S}.json"
     try:
+        for file in (path, *also_writes):
+            require_writable(file)
+    except OutputError as error:
+        raise click.UsageError(str(error)) from error
+    try:
         with keeping(record, path):
             work(record, ticker(kind))
     except UsageError as error:
         raise click.UsageError(str(error)) from error
-    except ServingError as error:
+    except OutputError as error:
+        # The disk filled up, or the folder went away, while it measured: the terminal is what is left.
+        show(record)
+        click.echo(f"unmask bench {kind}: {error}", err=True)
+        sys.exit(EXIT_INPUT)
+    except (NoServer, ServingError) as error:
         click.echo(f"unmask bench {kind}: {error}", err=True)
         sys.exit(EXIT_SERVER)
     except (BenchmarkError, ClientError, PreprocessError) as error:

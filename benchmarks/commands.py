@@ -8,10 +8,13 @@ import click
 
 from benchmarks.command_options import (
     PROFILES,
+    ArrivalList,
     NumberList,
+    given,
     names_of,
     out_option,
     repository_option,
+    require_addresses,
     run_one,
     server_options,
     target_of,
@@ -23,8 +26,6 @@ if TYPE_CHECKING:
 
     from benchmarks.paths import PathName
     from benchmarks.record import Record
-
-DEFAULT_ENGINES = "torch-eager,torch-channels-last,torch-bf16,onnxruntime-fp32,openvino-fp32,openvino-bf16,openvino-int8"
 
 
 @click.group()
@@ -38,7 +39,7 @@ def bench() -> None:
 
 @bench.command()
 @click.option("--frames", type=NumberList(1, 256), default="1,100", show_default=True, help="Clip lengths, at most 256.")
-@click.option("--engines", default=DEFAULT_ENGINES, show_default=True, help="Engines without a server, comma-separated.")
+@click.option("--engines", help="Engines without a server, comma-separated [default: all, those of CUDA where there is a GPU].")
 @click.option(
     "--served", "profiles", default="cpu", show_default=True, help="Profiles of the server to measure on top; empty: none."
 )
@@ -57,15 +58,16 @@ def bench() -> None:
 @repository_option
 @out_option
 def engines(
-    frames: tuple[int, ...], engines: str, profiles: str, threads: int, repeats: int, budget_s: float, peak: bool,
+    frames: tuple[int, ...], engines: str | None, profiles: str, threads: int, repeats: int, budget_s: float, peak: bool,
     checkpoint: Path | None, repository: Path, out: Path | None,
 ) -> None:  # fmt: skip
     """Compare engines, and the served path on top of them."""
     from benchmarks import engine_run
-    from benchmarks.engines import ENGINES
+    from benchmarks.engines import ENGINES, engines_of
+    from benchmarks.machine import machine_facts
     from benchmarks.rounds import Effort
 
-    names = names_of(engines, ENGINES, "--engines")
+    names = engines_of(machine_facts()) if engines is None else names_of(engines, ENGINES, "--engines")
     served = names_of(profiles, PROFILES, "--served")
     options = engine_run.EngineOptions(
         engines=names, profiles=served, frames=frames, repository=repository, threads=threads,
@@ -78,6 +80,7 @@ def engines(
         "threads": threads,
         "repeats": repeats,
         "budget_s": budget_s,
+        "peak": peak,
     }
     run_one("engines", settings, out, lambda record, tick: engine_run.run(options, record, tick=tick))
 
@@ -114,7 +117,7 @@ def soak(requests: int, frames: tuple[int, ...] | None, profile: str, repository
 @out_option
 def frames(
     frames: tuple[int, ...], paths: str, repeats: int, budget_s: float, url: str | None, http_url: str | None, profile: str,
-    repository: Path, out: Path | None,
+    repository: Path, out: Path | None, **server: int | None,
 ) -> None:  # fmt: skip
     """Measure latency against the number of frames, and where the time goes."""
     from benchmarks import frames_run
@@ -123,6 +126,7 @@ def frames(
     names = names_of(paths, ("grpc", "http", "shm"), "--paths")
     if not names:
         raise click.UsageError("--paths is empty; name at least one of grpc, http, shm")
+    require_addresses(names, url, http_url)
     options = frames_run.FramesOptions(
         frames=frames,
         paths=cast("tuple[PathName, ...]", names),
@@ -134,10 +138,11 @@ def frames(
         "repeats": repeats,
         "budget_s": budget_s,
         "profile": profile,
+        **given(server),
     }
 
     def work(record: "Record", tick: "Callable[[], None] | None") -> None:
-        with target_of(url, http_url, profile, repository) as target:
+        with target_of(url, http_url, profile, repository, server) as target:
             frames_run.run(options, target, record, tick=tick)
 
     run_one("frames", settings, out, work)
@@ -147,7 +152,12 @@ def frames(
 @click.option(
     "--clients", type=NumberList(1, 256), default="1,2,4,8,16", show_default=True, help="Closed loops, one after the other."
 )
-@click.option("--open", "open_percent", type=NumberList(1, 1000), help="Then Poisson arrivals, as percentages of the knee.")
+@click.option(
+    "--open",
+    "arrivals",
+    type=ArrivalList(),
+    help="Then Poisson arrivals, as percentages of the knee; 80:600 for 80 % during 600 seconds.",
+)
 @click.option("--frames", type=NumberList(1, 256), default="20,40,60", show_default=True, help="Clip lengths, drawn evenly.")
 @click.option(
     "--duration", "duration_s", type=click.FloatRange(min=1), default=10.0, show_default=True, help="Seconds of a closed loop."
@@ -158,7 +168,7 @@ def frames(
     type=click.FloatRange(min=1),
     default=30.0,
     show_default=True,
-    help="Seconds of an open loop.",
+    help="Seconds of an open loop that names none.",
 )
 @click.option("--path", type=click.Choice(["grpc", "http"]), default="grpc", show_default=True, help="Way to the server.")
 @click.option("--perf-analyzer", is_flag=True, help="Measure the closed loops with NVIDIA's perf_analyzer, too.")
@@ -169,13 +179,14 @@ def frames(
 @repository_option
 @out_option
 def load(
-    clients: tuple[int, ...], open_percent: tuple[int, ...] | None, frames: tuple[int, ...], duration_s: float,
+    clients: tuple[int, ...], arrivals: tuple[tuple[int, float | None], ...] | None, frames: tuple[int, ...], duration_s: float,
     open_duration_s: float, path: Literal["grpc", "http"], csv_path: Path | None, perf_analyzer: bool,
-    url: str | None, http_url: str | None, profile: str, repository: Path, out: Path | None,
+    url: str | None, http_url: str | None, profile: str, repository: Path, out: Path | None, **server: int | None,
 ) -> None:  # fmt: skip
     """Apply load: more and more clients, then arrivals that wait for nobody."""
     from benchmarks import load_run
 
+    require_addresses((path,), url, http_url)
     if perf_analyzer:
         from benchmarks.perf_analyzer import why_not
 
@@ -184,20 +195,22 @@ def load(
         if reason := why_not():
             raise click.UsageError(f"--perf-analyzer: {reason}")
 
+    open_loops = tuple((percent, seconds or open_duration_s) for percent, seconds in arrivals or ())
     options = load_run.LoadOptions(
-        clients=clients, open_percent=open_percent or (), frames=frames, duration_s=duration_s, open_duration_s=open_duration_s,
-        path=path, csv=csv_path, perf_analyzer=perf_analyzer,
+        clients=clients, open_loops=open_loops, frames=frames, duration_s=duration_s, path=path, csv=csv_path,
+        perf_analyzer=perf_analyzer,
     )  # fmt: skip
     settings: dict[str, object] = {
-        "clients": clients, "open_percent": open_percent or (), "frames": frames, "duration_s": duration_s,
-        "open_duration_s": open_duration_s, "path": path, "profile": profile, "perf_analyzer": perf_analyzer,
+        "clients": clients, "open_loops": open_loops, "frames": frames, "duration_s": duration_s, "path": path,
+        "profile": profile, "perf_analyzer": perf_analyzer,
+        **given(server),
     }  # fmt: skip
 
     def work(record: "Record", tick: "Callable[[], None] | None") -> None:
-        with target_of(url, http_url, profile, repository) as target:
+        with target_of(url, http_url, profile, repository, server) as target:
             load_run.run(options, target, record, tick=tick)
 
-    run_one("load", settings, out, work)
+    run_one("load", settings, out, work, also_writes=[csv_path] if csv_path else [])
 
 
 @bench.command()
@@ -213,7 +226,7 @@ def load(
 @out_option
 def pipeline(
     video: Path, frames: int, against: str | None, repeats: int, reference_repeats: int, url: str | None, http_url: str | None,
-    profile: str, repository: Path, out: Path | None,
+    profile: str, repository: Path, out: Path | None, **server: int | None,
 ) -> None:  # fmt: skip
     """Measure from file to verdict, stage by stage."""
     from benchmarks import pipeline_run
@@ -223,11 +236,11 @@ def pipeline(
     )
     settings: dict[str, object] = {
         "video": video.name, "frames": frames, "against": against, "repeats": repeats,
-        "reference_repeats": reference_repeats, "profile": profile,
+        "reference_repeats": reference_repeats, "profile": profile, **given(server),
     }  # fmt: skip
 
     def work(record: "Record", tick: "Callable[[], None] | None") -> None:
-        with target_of(url, http_url, profile, repository) as target:
+        with target_of(url, http_url, profile, repository, server) as target:
             pipeline_run.run(options, target, record, tick=tick)
 
     run_one("pipeline", settings, out, work)

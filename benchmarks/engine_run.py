@@ -66,8 +66,12 @@ def run(options: EngineOptions, record: Record, *, tick: Callable[[], None] | No
         EngineUnavailable: No engine is left to measure.
     """
     engines = _load(options, record)
+    precisions = {engine.precision for engine in engines}
     try:
+        # Before and after, and the better one counts: what else the machine did at that moment must not flatter the engines.
+        _measure_peaks(options, record, precisions)
         _with_servers(options, list(options.profiles), [], engines, record, tick)
+        _measure_peaks(options, record, precisions)
     finally:
         for engine in engines:
             engine.close()
@@ -83,7 +87,8 @@ def _load(options: EngineOptions, record: Record) -> list[Engine]:
             record.notes.append(f"{name}: not measured: {error}")
             logger.warning("%s: %s", name, error)
     if not engines:
-        raise EngineUnavailable("none of the engines can run here: " + "; ".join(record.notes))
+        why = "; ".join(record.notes) or "--engines is empty"
+        raise EngineUnavailable(f"none of the engines can run here: {why}")
     return engines
 
 
@@ -116,7 +121,8 @@ def _with_servers(
                 record.figures.setdefault("size_bytes", {})[engine.name] = engine.size_bytes
             for target, path in paths.items():
                 name = f"served-{target.profile}"
-                labels = {"engine": name, "precision": "", "frames": frames, "served": "yes"}
+                precision = bare_twin(target.profile, options.repository).rpartition("-")[2]
+                labels = {"engine": name, "precision": precision, "frames": frames, "served": "yes"}
                 candidates.append(Candidate(f"{name} T={frames}", partial(path.send, clip), labels))
             _agree(engines, clip, record)
             try:
@@ -139,30 +145,38 @@ def _agree(engines: Sequence[Engine], clip: NDArray[np.uint8], record: Record) -
         differences[f"{engine.name} T={len(clip)}"] = round(float(np.abs(engine.run(clip) - reference).max()), 6)
 
 
-def _distance_to_peak(record: Record) -> None:
-    """Share of the best matrix product in the same precision that each engine reaches at the longest clip."""
+def _measure_peaks(options: EngineOptions, record: Record, precisions: set[str]) -> None:
+    """Matrix products on the processor in the engines' precisions; keeps the better figure of several calls."""
+    if not options.peak:
+        return
     from benchmarks.engines.peak import multiply_adds_per_frame, peak_flops
 
-    operations = 2 * multiply_adds_per_frame()
-    record.figures["operations_per_frame"] = operations
-    peaks: dict[str, float] = {}
-    for precision in sorted({str(series.labels["precision"]) for series in record.series} & {"fp32", "bf16", "int8"}):
+    peaks = record.figures.setdefault("peak_gflops", {})
+    for precision in sorted(precisions & {"fp32", "bf16", "int8"}):
         try:
-            peaks[precision] = peak_flops(precision)
-        except RuntimeError as error:
-            record.notes.append(f"no peak of {precision}: {str(error).splitlines()[0]}")
-    record.figures["peak_gflops"] = {name: round(value / 1e9, 1) for name, value in peaks.items()}
+            peak = round(peak_flops(precision, threads=options.threads) / 1e9, 1)
+            record.figures.setdefault("operations_per_frame", 2 * multiply_adds_per_frame())
+        except (ImportError, RuntimeError) as error:
+            note = f"no peak of {precision}: {str(error).splitlines()[0]}"
+            if note not in record.notes:
+                record.notes.append(note)
+            continue
+        peaks[precision] = max(peak, peaks.get(precision, 0.0))
+
+
+def _distance_to_peak(record: Record) -> None:
+    """Share of the best matrix product in the same precision that each series reaches."""
+    operations, peaks = record.figures.get("operations_per_frame"), record.figures.get("peak_gflops", {})
     for series in record.series:
         peak = peaks.get(str(series.labels["precision"]))
-        if peak:
+        if peak and operations and "-cuda-" not in str(series.labels["engine"]):
             rate = int(series.labels["frames"]) / float(np.median(series.samples))
-            series.figures["share_of_peak"] = round(rate * operations / peak, 4)
+            series.figures["share_of_peak"] = round(rate * operations / (1e9 * peak), 4)
 
 
 def _derive(options: EngineOptions, record: Record) -> None:
     """Ratios and promises, from what was measured in one run."""
-    if options.peak:
-        _distance_to_peak(record)
+    _distance_to_peak(record)
     ratios = record.figures.setdefault("ratio_to_baseline", {})
     for series in record.series:
         frames = int(series.labels["frames"])

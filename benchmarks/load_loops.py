@@ -32,6 +32,8 @@ class Level:
     outcomes: list[Outcome] = field(default_factory=list)
     seconds: float = 0.0
     """From the first request to the last answer."""
+    unsent: int = 0
+    """Requests that were due and never sent, because the run was ended: their latencies are not among the outcomes."""
 
     @property
     def answered(self) -> list[Outcome]:
@@ -103,7 +105,11 @@ def open_loop(
     seed: int,
     every_s: Callable[[], None],
 ) -> None:
-    """Applies ``rate`` requests a second for ``duration_s``; calls ``every_s`` about once a second. Fills ``level`` while it runs."""
+    """Applies ``rate`` requests a second for ``duration_s``, and waits for every answer; fills ``level`` while it runs.
+
+    ``every_s`` is called about once a second by a thread of its own: reading the memory of a large process takes milliseconds, in which a
+    request that is due must not wait.
+    """
     random = np.random.default_rng(seed)
     gaps = random.exponential(1 / rate, int(rate * duration_s * 1.5) + 20)
     due = np.cumsum(gaps)
@@ -117,18 +123,33 @@ def open_loop(
         with lock:
             level.outcomes.append(outcome)
 
-    watched = 0.0
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(1.0):
+            every_s()
+
+    watcher = threading.Thread(target=watch, name="bench-watch", daemon=True)
+    watcher.start()
+    submitted = 0
+    complete = False
     pool = ThreadPoolExecutor(MAX_IN_FLIGHT, thread_name_prefix="bench-open")
     try:
         for due_s, length in zip(due.tolist(), lengths.tolist(), strict=True):
             while (left := due_s - (time.perf_counter() - started)) > 0:
                 time.sleep(min(left, 0.5))
-                if time.perf_counter() - watched > 1.0:
-                    watched = time.perf_counter()
-                    every_s()
             if level.outcomes and level.outcomes[-1].error in LOST:
                 break
             pool.submit(send, length, due_s)
+            submitted += 1
+        else:
+            complete = True
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-        level.seconds = time.perf_counter() - started
+        # Those that still wait for a free thread are the slowest: a run that is complete must not drop them.
+        try:
+            pool.shutdown(wait=True, cancel_futures=not complete)
+        finally:
+            over.set()
+            level.unsent = submitted - len(level.outcomes)
+            level.seconds = time.perf_counter() - started
+        watcher.join()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import server_statistics
-from benchmarks.errors import ServerDied
+from benchmarks.errors import BenchmarkError, OutputError, ServerDied
 from benchmarks.load_loops import Level, closed_loop, open_loop
 from benchmarks.load_requests import Sender
 from benchmarks.memory import resident_bytes
@@ -35,13 +35,12 @@ class LoadOptions:
 
     clients: tuple[int, ...]
     """Closed loops, one after the other."""
-    open_percent: tuple[int, ...]
-    """Open loops, as percentages of the knee's throughput; 100 is measured in any case where there is another."""
+    open_loops: tuple[tuple[int, float], ...]
+    """Open loops: percentages of the knee's throughput, each with its seconds. Where one is above 100, 100 is measured, too."""
     frames: tuple[int, ...]
     """Clip lengths, drawn evenly."""
     duration_s: float
     """Of each closed loop."""
-    open_duration_s: float
     path: PathName = "grpc"
     perf_analyzer: bool = False
     """Measure each closed loop with NVIDIA's perf_analyzer, too."""
@@ -53,6 +52,8 @@ def run(options: LoadOptions, target: Target, record: Record, *, tick: Callable[
 
     Raises:
         ServerDied: The server ended in mid-run.
+        BenchmarkError: No request is answered.
+        OutputError: The CSV file cannot be written.
     """
     tick = tick or (lambda: None)
     path = open_path(options.path, target)
@@ -61,7 +62,13 @@ def run(options: LoadOptions, target: Target, record: Record, *, tick: Callable[
     try:
         for _ in range(WARM_UP):
             for frames in {min(options.frames), max(options.frames)}:
-                sender.send(frames, started=time.perf_counter())
+                problem = sender.send(frames, started=time.perf_counter()).error
+                if problem in LOST:
+                    raise ServerDied("the server ended while it was warmed up")
+                if problem and problem != "overloaded":
+                    raise BenchmarkError(
+                        f"the server does not answer {frames} frames ({problem}); `unmask doctor` says what is wrong"
+                    )
         for clients in options.clients:
             level = Level(f"{clients} clients" if clients > 1 else "1 client", "closed", float(clients))
             closed.append(level)
@@ -77,7 +84,7 @@ def run(options: LoadOptions, target: Target, record: Record, *, tick: Callable[
         record.figures["knee"] = {
             "clients": int(knee.load), "requests_per_s": round(knee.throughput, 4), "frames_per_s": round(knee.frames_per_s, 2)
         }  # fmt: skip
-        for percent in options.open_percent:
+        for percent, seconds in _open_levels(options.open_loops):
             rate = knee.throughput * percent / 100
             level = Level(f"open, {percent}% of the knee", "open", rate)
             memory: list[float] = []
@@ -89,9 +96,8 @@ def run(options: LoadOptions, target: Target, record: Record, *, tick: Callable[
 
             _apply(
                 level, target, record,
-                lambda level=level, rate=rate, watch=watch, percent=percent: open_loop(  # type: ignore[misc]
-                    sender, level, rate=rate, duration_s=options.open_duration_s, frames=options.frames, seed=percent,
-                    every_s=watch,
+                lambda level=level, rate=rate, watch=watch, percent=percent, seconds=seconds: open_loop(  # type: ignore[misc]
+                    sender, level, rate=rate, duration_s=seconds, frames=options.frames, seed=percent, every_s=watch
                 ),
             )  # fmt: skip
             if memory:
@@ -102,7 +108,12 @@ def run(options: LoadOptions, target: Target, record: Record, *, tick: Callable[
             path.close()
         _promise(record)
         if options.csv is not None:
-            write_csv(record, options.csv)
+            try:
+                write_csv(record, options.csv)
+            except OSError as error:
+                raise OutputError(
+                    f"{options.csv} could not be written ({error.strerror or error}); the JSON file has all of it"
+                ) from error
 
 
 def _apply(level: Level, target: Target, record: Record, loop: Callable[[], None]) -> None:
@@ -125,6 +136,8 @@ def _add(level: Level, target: Target, record: Record, before: dict[str, server_
         "errors": dict(Counter(outcome.error for outcome in level.outcomes if outcome.error)),
         "seconds": round(level.seconds, 3),
     }
+    if level.unsent:
+        figures["unsent"] = level.unsent
     if target.http_url and target.alive():
         figures["split_ms"] = server_statistics.split_ms(before, server_statistics.read(target.http_url))
     if pids := target.pids():
@@ -143,12 +156,20 @@ def _second_opinion(level: Level, options: LoadOptions, target: Target, record: 
     from benchmarks import perf_analyzer
 
     assert target.grpc_url is not None, "the path is gRPC"
-    theirs = perf_analyzer.measure(
-        target.grpc_url, frames=options.frames, clients=int(level.load), seconds=min(options.duration_s, 10.0)
-    )
+    try:
+        theirs = perf_analyzer.measure(
+            target.grpc_url, frames=options.frames, clients=int(level.load), seconds=min(options.duration_s, 10.0)
+        )
+    except BenchmarkError as error:
+        # On a restless machine it finds nothing stable, which says nothing about ours.
+        record.notes.append(f"{level.name}: {error}")
+        return
     record.figures.setdefault("perf_analyzer", {})[level.name] = {
         "requests_per_s": round(theirs.requests_per_s, 4), "p50_ms": round(theirs.p50_ms, 3), "p99_ms": round(theirs.p99_ms, 3)
     }  # fmt: skip
+    if not theirs.requests_per_s:
+        record.notes.append(f"{level.name}: perf_analyzer had no answer")
+        return
     difference = abs(level.throughput / theirs.requests_per_s - 1)
     record.checks.append(
         Check(name=f"{level.name}: throughput's distance from perf_analyzer's", value=difference, relation="<=",
@@ -156,8 +177,20 @@ def _second_opinion(level: Level, options: LoadOptions, target: Target, record: 
     )  # fmt: skip
 
 
+def _open_levels(loops: tuple[tuple[int, float], ...]) -> tuple[tuple[int, float], ...]:
+    """What is beyond the knee is compared with open arrivals at the knee, so those are measured, too."""
+    beyond = [seconds for percent, seconds in loops if percent > 100]
+    if not beyond or any(percent == 100 for percent, _ in loops):
+        return loops
+    return tuple(sorted((*loops, (100, beyond[0]))))
+
+
 def _knee(levels: list[Level]) -> Level:
     best = max(level.throughput for level in levels)
+    if not best:
+        raise BenchmarkError(
+            "no request of the closed loops was answered, so there is no knee to take percentages of; see `errors`"
+        )
     return next(level for level in levels if level.throughput >= KNEE_SHARE * best)
 
 
@@ -207,7 +240,9 @@ def _promise(record: Record) -> None:
 def write_csv(record: Record, path: Path) -> None:
     """One row a level, under perf_analyzer's column names (times in microseconds), so that its files can be laid beside it.
 
-    Client and network times are its words for what it measures inside its own process; here they are one column, as the rest.
+    A file of perf_analyzer's has ``Concurrency`` or ``Request Rate`` as its first column; here both stand side by side, one of them empty.
+    What it calls client send and receive it measures inside its own process; here that is part of the network column. Server columns are
+    sums over the composing models.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
@@ -223,8 +258,9 @@ def write_csv(record: Record, path: Path) -> None:
             parts = [sum(row[part] for model, row in split.items() if model != DETECTOR) for part in server_statistics.PARTS]
             inside = split.get(DETECTOR, {}).get("total", 0.0)
             outside = max(0.0, 1e3 * float(np.mean(series.samples)) - inside)
+            load = series.labels["load"]
             writer.writerow(
-                [series.labels["load"] if closed else "", "" if closed else series.labels["load"], series.figures["requests_per_s"],
+                [round(float(load)) if closed else "", "" if closed else load, series.figures["requests_per_s"],
                  0, *(round(1e3 * value) for value in (outside, *parts)), 0,
                  *(round(1e6 * float(np.percentile(series.samples, q))) for q in (50, 90, 95, 99))]
             )  # fmt: skip

@@ -110,7 +110,7 @@ def measure(
         command = [
             str(folder / "perf_analyzer"), "-m", DETECTOR, "-u", grpc_url, "-i", "grpc", "--input-data", str(data),
             "--concurrency-range", str(clients), "-f", str(table),
-            "--measurement-interval", str(round(1000 * seconds)), "--stability-percentage", "25", "--max-trials", "4",
+            "--measurement-interval", str(round(1000 * seconds)), "--stability-percentage", "25", "--max-trials", "8",
         ]  # fmt: skip
         done = subprocess.run(command, env=_environment(folder), capture_output=True, text=True)
         if not table.exists():

@@ -47,7 +47,7 @@ def _draw(record: Record, path: Path, title: str, drawing: "Callable[[Axes, Reco
     mark = "" if record.state == "complete" else f" ({record.state})"
     axes.set_title(title + mark, loc="left", fontsize=11)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="#e4e4e4", linewidth=0.8)
+    axes.grid(axis="x" if drawing in _SIDEWAYS else "y", color="#e4e4e4", linewidth=0.8)
     axes.set_axisbelow(True)
     machine = f"{record.machine['processor']}, {record.machine['cores']} cores, {record.started_at[:10]}"
     figure.supxlabel(machine, fontsize=7, color="#777777", x=0.99, ha="right")
@@ -114,9 +114,10 @@ def _split_by_frames(axes: "Axes", record: Record) -> bool:
         axes.bar(positions, values, 0.65, bottom=bottom, label=name, color=colour)
         bottom += values
     axes.set_xticks(positions, [str(item.labels["frames"]) for item in members])
-    axes.set_ylim(0, 105)
+    axes.axhline(100, color="#999999", linewidth=1, linestyle=":")
+    axes.set_ylim(0, 1.02 * max(100.0, float(bottom.max())))
     axes.set_xlabel("frames in the clip (T)")
-    axes.set_ylabel("share of a request's time, % (mean)")
+    axes.set_ylabel("% of a request's time (means; clocks overlap a little)")
     axes.figure.legend(loc="outside right center", frameon=False, fontsize=8)
     return True
 
@@ -143,10 +144,9 @@ def _engine_bars(axes: "Axes", record: Record) -> bool:
     high = np.array([frames / np.percentile(item.samples, 10) for item in members])
     colours = [COLOURS[0] if item.labels.get("served") == "yes" else "#b9c4d0" for item in members]
     axes.barh(names, middle, xerr=[middle - low, high - middle], color=colours, ecolor="#555555", capsize=2)
-    for position, value in enumerate(middle):
-        ink = "white" if members[position].labels.get("served") == "yes" else "black"
-        axes.text(value / 2, position, f"{value:.0f}", va="center", ha="center", fontsize=9, color=ink)
-    axes.grid(axis="y", visible=False)
+    for position, (value, edge) in enumerate(zip(middle, high, strict=True)):
+        axes.annotate(f"{value:.0f}", (edge, position), xytext=(5, 0), textcoords="offset points", va="center", fontsize=9)
+    axes.margins(x=0.1)
     axes.set_xlabel(f"frames/s at T={frames} (p50; whiskers p10 to p90); dark: through gRPC")
     return True
 
@@ -157,7 +157,7 @@ def _throughput_by_clients(axes: "Axes", record: Record) -> bool:
         return False
     loads = [float(item.labels["load"]) for item in members]
     axes.plot(loads, [item.figures["frames_per_s"] for item in members], marker="o", color=COLOURS[0], label="frames/s")
-    axes.set_ylim(0, 1.15 * max(item.figures["frames_per_s"] for item in members))
+    axes.set_ylim(0, 1.25 * max(item.figures["frames_per_s"] for item in members))
     axes.set_xscale("log", base=2)
     axes.set_xticks(loads, [f"{load:g}" for load in loads])
     axes.minorticks_off()
@@ -173,9 +173,10 @@ def _throughput_by_clients(axes: "Axes", record: Record) -> bool:
     knee = record.figures.get("knee", {}).get("clients")
     if knee:
         axes.axvline(knee, color="#999999", linewidth=1, linestyle=":")
-        axes.annotate("knee", (knee, 0), xytext=(4, 6), textcoords="offset points", fontsize=8, color="#666666")
+        axes.annotate("knee", (knee, 1), xycoords=("data", "axes fraction"), xytext=(-4, -10), textcoords="offset points", fontsize=8,
+                      color="#666666", ha="right")  # fmt: skip
     handles: list[Any] = [*axes.get_lines()[:1], *other.get_lines()]
-    axes.legend(handles=handles, frameon=False, loc="lower right", fontsize=8)
+    axes.figure.legend(handles=handles, frameon=False, loc="outside right center", fontsize=8)
     return True
 
 
@@ -185,13 +186,28 @@ def _open_latency(axes: "Axes", record: Record) -> bool:
         values = np.sort(np.asarray(item.samples)) * 1e3
         style = ":" if item.labels["outcome"] == "refused" else "-"
         axes.plot(values, 100 * np.arange(1, len(values) + 1) / len(values), style, color=colour, label=item.name)
-    axes.set_xlabel("latency from the moment a request was due, ms")
+    axes.set_xlabel("latency from the moment a request was due, ms (to the answer, or to the refusal)")
     axes.set_ylabel("share of requests, %")
     axes.set_xlim(left=0)
     axes.set_ylim(0, 100)
     if members:
         axes.legend(frameon=False, fontsize=8)
     return bool(members)
+
+
+def _memory_by_frames(axes: "Axes", record: Record) -> bool:
+    members = [item for item in record.series if "server_memory_mb" in item.figures]
+    if not members:
+        return False
+    most: dict[int, float] = {}
+    for item in members:
+        frames = int(item.labels["frames"])
+        most[frames] = max(most.get(frames, 0.0), float(item.figures["server_memory_mb"]))
+    axes.plot(sorted(most), [most[frames] for frames in sorted(most)], marker="o", markersize=4, color=COLOURS[0])
+    axes.set_xlabel("frames in the clip (T); lengths were measured in this order")
+    axes.set_ylabel("server's memory afterwards (PSS), MB")
+    axes.set_ylim(bottom=0)
+    return True
 
 
 def _memory(axes: "Axes", record: Record) -> bool:
@@ -210,14 +226,15 @@ def _pipeline_bars(axes: "Axes", record: Record) -> bool:
     rows = [("unmask", record.find(pipeline="unmask", frames=record.settings.get("frames", 0)))]
     rows += [(f"reference, {stage}", record.find(pipeline="reference", stage=stage))
              for stage in ("single detection pass", "as served")]  # fmt: skip
-    found = [(name, float(np.median(item.samples))) for name, item in rows if item is not None and item.samples]
+    found = [
+        (name, float(np.median(item.samples)), len(item.samples)) for name, item in rows if item is not None and item.samples
+    ]
     if not found:
         return False
-    bars = axes.barh([name for name, _ in found], [value for _, value in found],
-                     color=[COLOURS[0] if name == "unmask" else "#b9c4d0" for name, _ in found])  # fmt: skip
-    axes.bar_label(bars, [f" {value:.1f} s" for _, value in found])
-    axes.grid(axis="y", visible=False)
-    axes.margins(x=0.15)
+    bars = axes.barh([name for name, *_ in found], [value for _, value, _ in found],
+                     color=[COLOURS[0] if name == "unmask" else "#b9c4d0" for name, *_ in found])  # fmt: skip
+    axes.bar_label(bars, [f" {value:.1f} s (n={count})" for _, value, count in found])
+    axes.margins(x=0.2)
     axes.set_xlabel("seconds from file to verdict (p50)")
     return True
 
@@ -232,17 +249,19 @@ def _stage_bars(axes: "Axes", record: Record) -> bool:
         return False
     bars = axes.barh([name for name, _ in values], [value for _, value in values], color=COLOURS[0])
     axes.bar_label(bars, [f" {value:.0f}" for _, value in values])
-    axes.grid(axis="y", visible=False)
     axes.margins(x=0.12)
     axes.set_xlabel("ms (p50); stages overlap, so their sum is more than the whole")
     return True
 
 
+_SIDEWAYS = (_engine_bars, _pipeline_bars, _stage_bars)
+"""Their values run along x."""
 _PLOTS: "dict[str, tuple[tuple[str, str, Callable[[Axes, Record], bool]], ...]]" = {
     "frames": (
         ("latency", "Latency against the number of frames", _latency_by_frames),
         ("cost", "Cost of a frame against the number of frames", _cost_by_frames),
         ("split", "Where a gRPC request's time goes", _split_by_frames),
+        ("memory", "Memory of the server's processes against the number of frames", _memory_by_frames),
     ),
     "engines": (("throughput", "Engines, and the served path on top", _engine_bars),),
     "load": (

@@ -1,7 +1,10 @@
 """The README's table of figures, made from the result files in ``benchmarks/results/``.
 
-python -m benchmarks.readme_figures            # prints the table
-python -m benchmarks.readme_figures --plots    # also writes benchmarks/results/plots/*.png
+python -m benchmarks.readme_figures                      # prints the table
+python -m benchmarks.readme_figures --readme README.md   # puts it there, between its two marks
+python -m benchmarks.readme_figures --plots              # also writes benchmarks/results/plots/*.png
+
+Promises that were missed stand in it like those that were kept.
 """
 
 import argparse
@@ -16,6 +19,7 @@ from benchmarks.record import Record, Series, load
 
 RESULTS = Path(__file__).resolve().parent / "results"
 NAMES = ("engines", "frames", "pipeline", "load", "soak")
+BEGIN, END = "<!-- figures -->\n", "<!-- /figures -->\n"
 
 
 def read_results(folder: Path = RESULTS) -> dict[str, Record]:
@@ -36,7 +40,8 @@ def table(records: dict[str, Record]) -> str:
     for name, rows in _ROWS.items():
         if name in records:
             for text, figure in rows(records[name]):
-                lines.append(f"| {text} | {figure} | [`{name}.json`](benchmarks/results/{name}.json) |")
+                ended = "" if records[name].state == "complete" else f" ({records[name].state})"
+                lines.append(f"| {text} | {figure} | [`{name}.json`](benchmarks/results/{name}.json){ended} |")
     first = next(iter(records.values()))
     lines += [
         "",
@@ -45,6 +50,29 @@ def table(records: dict[str, Record]) -> str:
         f"{first.machine['memory_bytes'] / 2**30:.0f} GiB, {first.started_at[:10]}. Medians; ratios in turns, 95% intervals.",
     ]
     return "\n".join(lines)
+
+
+def put_into(readme: str, figures: str) -> str:
+    """The README's text with the table between its two marks.
+
+    Raises:
+        RecordError: It has no such marks.
+    """
+    before, begin, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise RecordError(
+            f"the README has no {BEGIN.strip()} and {END.strip()}, each on a line of its own, for the table to go between"
+        )
+    return f"{before}{BEGIN}{figures}\n{END}{after}"
+
+
+def _limit(record: Record, name: str) -> str:
+    """`` (missed: at most 2)`` where a promise was missed."""
+    check = next((check for check in record.checks if check.name == name), None)
+    if check is None or check.passed:
+        return ""
+    return f" (**missed**: at {'least' if check.relation == '>=' else 'most'} {check.limit:g})"
 
 
 def _p50_ms(series: Series) -> float:
@@ -73,9 +101,14 @@ def _engines(record: Record) -> list[tuple[str, str]]:
                 f"{100 * bare[0]:.0f}% ({100 * bare[1]:.0f} to {100 * bare[2]:.0f})",
             )
         )
+    if served is not None and "share_of_peak" in served.figures:
+        precision = served.labels["precision"]
+        rows.append(
+            (f"… share of the processor's measured matrix peak in {precision}", f"{100 * served.figures['share_of_peak']:.0f}%")
+        )
     one = record.find(engine="served-cpu", frames=1)
     if one is not None:
-        rows.append(("one frame through gRPC, p50", f"{_p50_ms(one):.1f} ms"))
+        rows.append(("one frame through gRPC, p50", f"{_p50_ms(one):.1f} ms{_limit(record, 'T=1 through gRPC, p50 in ms')}"))
     return rows
 
 
@@ -98,7 +131,14 @@ def _pipeline(record: Record) -> list[tuple[str, str]]:
     for stage in ("as served", "single detection pass"):
         figure = record.figures.get(f"times faster than the reference, {stage}")
         if figure:
-            rows.append((f"… against the reference pipeline, {stage}", f"{figure[0]:.0f}x"))
+            name = f"times faster than the reference, {stage}"
+            theirs = record.find(pipeline="reference", stage=stage)
+            count = (
+                f", measured {len(theirs.samples)} times"
+                if theirs is not None and len(theirs.samples) > 1
+                else ", measured once"
+            )
+            rows.append((f"… against the reference pipeline, {stage}{count}", f"{figure[0]:.0f}x{_limit(record, name)}"))
     return rows
 
 
@@ -107,13 +147,21 @@ def _load(record: Record) -> list[tuple[str, str]]:
     rows = []
     if knee:
         rows.append(("throughput at the knee", f"{knee['requests_per_s']:.1f} clips/s, {knee['frames_per_s']:.0f} frames/s"))
+    seconds = dict(record.settings.get("open_loops", ())).get(80, record.settings.get("open_duration_s"))
+    duration = f"{seconds:g} s of " if seconds else ""
     texts = {
-        "80% of the knee: errors": "errors under Poisson arrivals at 80% of it",
-        "150% of the knee: p99 of refusals, ms": "at 150% the surplus is refused within (p99)",
+        "80% of the knee: errors": (f"errors under {duration}Poisson arrivals at 80% of it", "{:.0f}"),
+        "80% of the knee: p99 in multiples of p50": ("… p99 latency in multiples of p50", "{:.1f}"),
+        "150% of the knee: p99 of refusals, ms": ("at 150% the surplus is refused within (p99)", "{:.0f} ms"),
+        "150% of the knee: p99 of accepted requests, in multiples of that at the knee": (
+            "… p99 latency of what is accepted, in multiples of that at 100%",
+            "{:.1f}",
+        ),
     }
     for check in record.checks:
         if check.name in texts:
-            rows.append((texts[check.name], f"{check.value:.0f}" + (" ms" if check.name.endswith("ms") else "")))
+            text, form = texts[check.name]
+            rows.append((text, form.format(check.value) + _limit(record, check.name)))
     return rows
 
 
@@ -135,17 +183,21 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.readme_figures", description="The README's table of figures.")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder with the result files")
     parser.add_argument("--plots", action="store_true", help="also write the plots beside them")
+    parser.add_argument("--readme", type=Path, help="file to put the table into, between its marks")
     options = parser.parse_args(arguments)
     try:
         records = read_results(options.results)
-        print(table(records))
+        if options.readme:
+            options.readme.write_text(put_into(options.readme.read_text(), table(records)))
+        else:
+            print(table(records))
         if options.plots:
             from benchmarks.plots import draw
 
             for name, record in records.items():
                 for path, _ in draw(record, options.results / "plots", name):
                     print(path, file=sys.stderr)
-    except BenchmarkError as error:
+    except (BenchmarkError, OSError) as error:
         print(f"benchmarks.readme_figures: {error}", file=sys.stderr)
         return 2
     return 0

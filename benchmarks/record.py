@@ -4,7 +4,9 @@
 """
 
 import json
+import math
 import os
+import shlex
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -12,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmarks.errors import RecordError
+from benchmarks.errors import ForeignRecord, OutputError, RecordError
 from benchmarks.machine import machine_facts, versions
 from benchmarks.rounds import Candidate
 from benchmarks.samples import summarise
@@ -80,7 +82,7 @@ class Record:
     notes: list[str] = field(default_factory=list)
     state: State = "complete"
     reason: str = ""
-    command: str = field(default_factory=lambda: "unmask " + " ".join(sys.argv[1:]))
+    command: str = field(default_factory=lambda: shlex.join(["unmask", *sys.argv[1:]]))
     started_at: str = field(default_factory=lambda: _now())
     finished_at: str = ""
     machine: dict[str, Any] = field(default_factory=machine_facts)
@@ -132,17 +134,37 @@ class Record:
         draft.replace(path)
 
 
+def require_writable(path: Path) -> None:
+    """Makes the folder of a file that will be written, and tries to write there: better refused now than after ten minutes of measuring.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    trial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        trial.touch()
+        trial.unlink()
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written ({error.strerror or error}); name another file") from error
+
+
 def load(path: Path) -> Record:
     """Reads a result file.
 
     Raises:
-        RecordError: It cannot be read, or was written by a version that this one does not know.
+        RecordError: It cannot be read, was written by a version that this one does not know, or is damaged.
+        ForeignRecord: It is JSON of another kind.
     """
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise RecordError(f"{path} cannot be read as a result of unmask bench: {error}") from error
     found = content.get("schema") if isinstance(content, dict) else None
+    if isinstance(content, dict) and found is None:
+        raise ForeignRecord(
+            f"{path} is JSON, but no result of unmask bench: it has no schema; name files that `unmask bench` wrote"
+        )
     if found != SCHEMA:
         raise RecordError(f"{path} has schema {found!r}; this version reads {SCHEMA!r}; run the benchmark again")
     try:
@@ -156,6 +178,9 @@ def load(path: Path) -> Record:
             Check(name=item["name"], value=item["value"], relation=item["relation"], limit=item["limit"])
             for item in content["checks"]
         ]
+        for item in series:
+            if not all(isinstance(value, int | float) and math.isfinite(value) for value in item.samples):
+                raise RecordError(f"{path} is damaged: {item.name} has a sample that is no number; run the benchmark again")
         plain = """kind settings figures notes state reason command started_at finished_at machine versions""".split()
         return Record(series=series, checks=checks, **{key: content[key] for key in plain})
     except (KeyError, TypeError) as error:

@@ -32,6 +32,7 @@ class Effort:
     """Untimed runs of each candidate."""
     min_repeats: int = 5
     max_repeats: int = 200
+    """Most rounds, unless ``min_repeats`` asks for more."""
     budget_s: float = 60.0
     """Wall time of the whole measurement; a round that began is finished."""
     target: float = 0.05
@@ -48,7 +49,7 @@ def measure(candidates: Sequence[Candidate], effort: Effort, *, tick: Callable[[
         for _ in range(effort.warm_up):
             candidate.run()
     end = time.monotonic() + effort.budget_s
-    for number in range(1, effort.max_repeats + 1):
+    for number in range(1, max(effort.min_repeats, effort.max_repeats) + 1):
         for index in random.permutation(len(candidates)):
             candidate = candidates[index]
             start = time.perf_counter()
@@ -61,6 +62,6 @@ def measure(candidates: Sequence[Candidate], effort: Effort, *, tick: Callable[[
         if time.monotonic() > end:
             logger.info("time budget used after %d rounds", number)
             return
-        if number >= 5 and all(relative_width(candidate.samples_s) < effort.target for candidate in candidates):
+        if all(relative_width(candidate.samples_s) < effort.target for candidate in candidates):
             logger.info("intervals below %.0f%% after %d rounds", 100 * effort.target, number)
             return

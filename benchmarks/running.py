@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from benchmarks.errors import BenchmarkError, ServerDied
+from benchmarks.errors import BenchmarkError, OutputError, ServerDied
 from benchmarks.record import Record
 
 logger = logging.getLogger("unmask.bench")
@@ -20,6 +20,9 @@ def keeping(record: Record, path: Path) -> Iterator[None]:
     """Saves the record when the block ends, however it ends.
 
     An interrupt, and a server that dies, end the block and not the program: the record says so in ``state`` and ``reason``.
+
+    Raises:
+        OutputError: The file cannot be written.
     """
 
     def stop(number: int, _: FrameType | None) -> None:
@@ -35,11 +38,20 @@ def keeping(record: Record, path: Path) -> Iterator[None]:
     except BaseException as error:
         record.state, record.reason = "partial", f"{type(error).__name__}: {error}"
         if record.series:
-            record.save(path)
+            _save(record, path)
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
-    record.save(path)
+    _save(record, path)
+
+
+def _save(record: Record, path: Path) -> None:
+    try:
+        record.save(path)
+    except OSError as error:
+        raise OutputError(
+            f"the result could not be written to {path} ({error.strerror or error}); make room and measure again"
+        ) from error
 
 
 def ticker(what: str) -> Callable[[], None] | None:

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 2000
+LEAST_SAMPLES = 5
+"""Below this a bootstrap says nothing."""
 _SEED = 20261120
 _MOST_RESAMPLED = 5000
 """Longer series are thinned for the bootstrap alone: its memory is samples x resamples."""
@@ -55,8 +57,8 @@ def median_interval(samples: Sequence[float] | NDArray[np.float64]) -> tuple[flo
 
 
 def relative_width(samples: Sequence[float]) -> float:
-    """Half the interval of the median as a share of the median; infinite below five samples, where a bootstrap says nothing."""
-    if len(samples) < 5:
+    """Half the interval of the median as a share of the median; infinite below ``LEAST_SAMPLES``."""
+    if len(samples) < LEAST_SAMPLES:
         return float("inf")
     low, high = median_interval(samples)
     return (high - low) / 2 / float(np.median(samples))

@@ -35,13 +35,17 @@ class Target:
 
     def alive(self) -> bool:
         """False when nobody listens at the server's address any more."""
-        address = self.grpc_url or str(self.http_url).partition("://")[2]
-        host, _, port = address.partition("/")[0].rpartition(":")
-        try:
-            with socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S):
-                return True
-        except (OSError, ValueError):
-            return False
+        return listens(self.grpc_url or str(self.http_url))
+
+
+def listens(address: str) -> bool:
+    """Whether somebody takes connections at ``HOST:PORT`` or ``http://HOST:PORT/...``."""
+    host, _, port = address.rpartition("://")[2].partition("/")[0].rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S):
+            return True
+    except (OSError, ValueError, OverflowError):
+        return False
 
 
 LOST = ("unreachable", "connection_lost")

@@ -30,6 +30,7 @@ def run(
     every = max(1, requests // MEMORY_SAMPLES)
     memory_mb: list[float] = []
     latencies: list[float] = []
+    answered_frames = 0
     errors: dict[str, int] = {}
     with serve(repository, profile) as target:
         path = open_path("grpc", target)
@@ -42,6 +43,7 @@ def run(
                 outcome = sender.send(int(length), started=started)
                 if outcome.ok:
                     latencies.append(outcome.latency_s)
+                    answered_frames += outcome.frames
                 else:
                     errors[outcome.error] = errors.get(outcome.error, 0) + 1
                     if outcome.error in LOST or not target.alive():
@@ -52,8 +54,7 @@ def run(
         finally:
             path.close()
             labels: dict[str, str | int | float] = {"profile": profile, "requests": requests, "frames_most": max(frames)}
-            sent = np.asarray(lengths[: len(latencies)])
-            rate = float(sent.sum() / sum(latencies)) if latencies else 0.0
+            rate = answered_frames / sum(latencies) if latencies else 0.0
             record.series.append(
                 Series(
                     name="soak: latency", unit="s", samples=latencies, labels=labels, figures={"frames_per_s": round(rate, 3)}

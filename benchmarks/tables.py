@@ -1,12 +1,13 @@
 """Result files as tables on the terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.compare import Difference
 from benchmarks.record import Record, Series
+from benchmarks.samples import LEAST_SAMPLES
 
 
 def show(record: Record, console: Console | None = None) -> None:
@@ -24,10 +25,7 @@ def show(record: Record, console: Console | None = None) -> None:
         console.print(table)
     if record.figures.get("peak_gflops"):
         peaks = ", ".join(f"{name} {value:.0f}" for name, value in record.figures["peak_gflops"].items())
-        shares = ", ".join(
-            f"{s.name} {100 * s.figures['share_of_peak']:.0f}%" for s in record.series if "share_of_peak" in s.figures
-        )
-        console.print(f"measured peak of matrix products, GFLOP/s: {peaks}; share of it that is used: {shares}")
+        console.print(f"measured peak of matrix products, GFLOP/s: {peaks}")
     for note in record.notes:
         console.print(f"note: {note}")
     if record.state != "complete":
@@ -36,29 +34,59 @@ def show(record: Record, console: Console | None = None) -> None:
 
 def _series_table(record: Record) -> Table:
     table = Table(title=f"unmask bench {record.kind}")
-    table.add_column("measured")
-    for heading in ("n", "p50 ms", "± ms", "p90", "p95", "p99", "frames/s"):
-        table.add_column(heading, justify="right")
-    if record.figures.get("ratio_to_baseline"):
-        table.add_column("x PyTorch eager", justify="right")
+    for number, heading in enumerate(headings(record)):
+        table.add_column(heading, justify="right" if number else "left")
     for row in rows(record):
         table.add_row(*row)
     return table
 
 
+def headings(record: Record) -> list[str]:
+    """Headings of the columns of ``rows``."""
+    return [
+        "measured",
+        "n",
+        "p50 ms",
+        "± ms",
+        "p90 ms",
+        "p95 ms",
+        "p99 ms",
+        "frames/s",
+        *(heading for heading, _ in _extras(record)),
+    ]
+
+
 def rows(record: Record) -> list[list[str]]:
-    """One row of text a series of times: name, count, p50, half its interval, p90, p95, p99, frames/s, and the ratio where there is one."""
+    """One row of text a series of times, under ``headings``."""
+    extras = _extras(record)
+    return [
+        [*_cells(series), *(cell(series) for _, cell in extras)]
+        for series in record.series
+        if series.unit == "s" and series.samples
+    ]
+
+
+def _extras(record: Record) -> list[tuple[str, Callable[[Series], str]]]:
+    """Columns that only some kinds of run have: the heading, and the cell of a series."""
     ratios = record.figures.get("ratio_to_baseline", {})
-    result = []
-    for series in record.series:
-        if series.unit != "s" or not series.samples:
-            continue
-        cells = _cells(series)
-        if ratios:
-            ratio = ratios.get(series.name)
-            cells.append(f"{ratio[0]:.2f} ({ratio[1]:.2f}-{ratio[2]:.2f})" if ratio else "")
-        result.append(cells)
-    return result
+    sizes = record.figures.get("size_bytes", {})
+
+    def ratio(series: Series) -> str:
+        found = ratios.get(series.name)
+        return f"{found[0]:.2f} ({found[1]:.2f} to {found[2]:.2f})" if found else ""
+
+    def size(series: Series) -> str:
+        found = sizes.get(series.labels.get("engine"))
+        return f"{found / 1e6:.0f}" if found else ""
+
+    def share(series: Series) -> str:
+        return f"{100 * series.figures['share_of_peak']:.0f}%" if "share_of_peak" in series.figures else ""
+
+    def memory(series: Series) -> str:
+        return f"{series.figures['server_memory_mb']:.0f}" if "server_memory_mb" in series.figures else ""
+
+    columns = (("× PyTorch eager", ratio), ("size MB", size), ("of peak", share), ("server MB", memory))
+    return [(heading, cell) for heading, cell in columns if any(cell(series) for series in record.series)]
 
 
 def _cells(series: Series) -> list[str]:
@@ -83,5 +111,6 @@ def show_differences(differences: Sequence[Difference], threshold: float, consol
         table.add_column(heading)
     for item in differences:
         word = "SLOWER" if item.regressed(threshold) else "faster" if item.high < 1 and item.ratio < 1 - threshold else ""
-        table.add_row(item.name, f"{item.ratio:.3f}", f"{item.low:.3f} to {item.high:.3f}", word)
+        interval = f"{item.low:.3f} to {item.high:.3f}" if item.enough else f"too few samples ({LEAST_SAMPLES} needed)"
+        table.add_row(item.name, f"{item.ratio:.3f}", interval, word if item.enough else "")
     (console or Console()).print(table)

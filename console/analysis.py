@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,13 +25,21 @@ _CROP_QUALITY = 88
 
 
 def analyze(
-    path: Path, job: Job, *, detector: Detector, preprocessor: Preprocessor, picture_px: int, progress: Progress
-) -> tuple[Verdict, Extraction]:
-    """The verdict of an upload.
+    path: Path,
+    job: Job,
+    *,
+    detector: Detector,
+    preprocessor: Preprocessor,
+    picture_px: int,
+    folder: Path,
+    progress: Progress,
+) -> Verdict:
+    """The verdict of an upload; ``folder`` then holds its pictures, crops and report, and is complete. On any error it is gone.
 
     Raises:
         client.errors.ClientError: The server, or an option that its model does not take.
         preprocess.errors.PreprocessError: The file cannot be read.
+        OSError: The folder cannot be written.
     """
     started = time.perf_counter()
     # First, so that nothing is decoded for a server that is away.
@@ -49,33 +58,39 @@ def analyze(
     )
     extraction = preprocessor.extract(path, options, progress=lambda done, planned: progress("faces", done, planned))
     progress("network", 0, len(extraction.clips))
-    verdict = detector.detect_clips(extraction, frames_requested=count, source_sha256=job.sha256)
-    stage_s = {**verdict.stage_s, "total": round(time.perf_counter() - started, 6)}
-    # The upload has a name of ours; people know the one that they gave it.
-    return replace(verdict, source=replace(verdict.source, path=job.filename), stage_s=stage_s), extraction
-
-
-def write_artefacts(folder: Path, verdict: Verdict, extraction: Extraction) -> None:
-    """Pictures, crops and the report of a result; the folder is complete when this returns."""
-    folder.mkdir(mode=0o700, parents=True)
     try:
-        frames = folder / "frames"
-        frames.mkdir()
-        for index, jpeg in extraction.pictures.items():
-            (frames / f"{index}.jpg").write_bytes(jpeg)
-        for clip in extraction.clips:
-            crops = folder / "crops" / str(clip.track_id)
-            crops.mkdir(parents=True)
-            for position, index in enumerate(clip.frame_indices):
-                (crops / f"{int(index)}.jpg").write_bytes(_jpeg(clip.frames[position]))
-        write_crops(folder, extraction)
-        report = Report()
-        report.add(Result(path=verdict.source.path, verdict=verdict), extraction)
+        # What needs no verdict is written while the server computes.
+        with ThreadPoolExecutor(1, "unmask-pictures") as beside:
+            written = beside.submit(_write_pictures, folder, extraction)
+            verdict = detector.detect_clips(extraction, frames_requested=count, source_sha256=job.sha256)
+            stage_s = {**verdict.stage_s, "total": round(time.perf_counter() - started, 6)}
+            # The upload has a name of ours; people know the one that they gave it.
+            verdict = replace(verdict, source=replace(verdict.source, path=job.filename), stage_s=stage_s)
+            progress("verdict", 0, 0)
+            report = Report()
+            report.add(Result(path=verdict.source.path, verdict=verdict), extraction)
+            text = report.render()
+            written.result()
         # Nobody looks into the folder before the result names it.
-        (folder / "report.html").write_text(report.render(), encoding="utf-8")
+        (folder / "report.html").write_text(text, encoding="utf-8")
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+    return verdict
+
+
+def _write_pictures(folder: Path, extraction: Extraction) -> None:
+    folder.mkdir(mode=0o700, parents=True)
+    frames = folder / "frames"
+    frames.mkdir()
+    for index, jpeg in extraction.pictures.items():
+        (frames / f"{index}.jpg").write_bytes(jpeg)
+    for clip in extraction.clips:
+        crops = folder / "crops" / str(clip.track_id)
+        crops.mkdir(parents=True)
+        for position, index in enumerate(clip.frame_indices):
+            (crops / f"{int(index)}.jpg").write_bytes(_jpeg(clip.frames[position]))
+    write_crops(folder, extraction)
 
 
 def _jpeg(crop: NDArray[np.uint8]) -> bytes:

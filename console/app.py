@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import OperationalError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
@@ -63,6 +64,7 @@ def create_app(settings: ConsoleSettings) -> FastAPI:
     app.add_exception_handler(ConsoleError, problems.handle_console_error)
     app.add_exception_handler(RequestValidationError, problems.handle_validation_error)
     app.add_exception_handler(HTTPException, problems.handle_http_exception)
+    app.add_exception_handler(OperationalError, problems.handle_database_error)
     app.add_exception_handler(Exception, problems.handle_crash)
     # The last one added stands outermost.
     app.add_middleware(Guards, settings=settings)

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from console.tables import Base
@@ -52,6 +53,11 @@ class Database:
     def close(self) -> None:
         """Closes the idle connections."""
         self.engine.dispose()
+
+
+def is_disk_full(error: OperationalError) -> bool:
+    """Whether the database could not write because there is no room (SQLITE_FULL; SQLSTATE 53100)."""
+    return getattr(error.orig, "sqlite_errorname", None) == "SQLITE_FULL" or getattr(error.orig, "sqlstate", None) == "53100"
 
 
 def _set_up_sqlite(connection: Any, _record: Any) -> None:

@@ -22,6 +22,7 @@
     ├── QueueFull              429  queue_full
     ├── TooManyStreams         503  too_many_streams
     ├── ServerDown             503  (the client's code)   Triton cannot be asked
+    ├── DatabaseDown           503  database_down         jobs and results cannot be read or written
     └── DiskFull               507  disk_full
 """
 
@@ -116,6 +117,10 @@ class TooManyStreams(ConsoleError):
 
 class ServerDown(ConsoleError):
     status, code, title = 503, "unreachable", "The detector's server does not answer"
+
+
+class DatabaseDown(ConsoleError):
+    status, code, title = 503, "database_down", "The console's database does not answer"
 
 
 class DiskFull(ConsoleError):

@@ -1,16 +1,20 @@
 """Errors as problem documents (RFC 9457) for programs, and as pages for people; the one place where both are made."""
 
+import logging
 import math
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from console.database import is_disk_full
 from console.documents import Problem
-from console.errors import ConsoleError
+from console.errors import ConsoleError, DatabaseDown, DiskFull
 
+logger = logging.getLogger("unmask.console")
 MEDIA_TYPE = "application/problem+json"
 _TITLES = {404: "There is nothing here", 405: "Not a method of this address", 503: "Not available for now"}
 _CODES = {404: "not_found", 405: "method_not_allowed", 503: "unavailable"}
@@ -53,6 +57,18 @@ def handle_console_error(request: Request, error: Exception) -> Response:
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
     return respond(request, describe(error, request.url.path), headers)
+
+
+def handle_database_error(request: Request, error: Exception) -> Response:
+    """Handler of SQLAlchemy's ``OperationalError``: the disk is full, or the database is away."""
+    assert isinstance(error, OperationalError)
+    logger.error("%s %s: %s", request.method, request.url.path, error.orig)
+    if is_disk_full(error):
+        return handle_console_error(
+            request, DiskFull("there is no room for the database to write; delete results or make room")
+        )
+    message = "the database cannot be used for now; nothing was accepted: try again, and look at the console's log if it lasts"
+    return handle_console_error(request, DatabaseDown(message, retry_after_s=5))
 
 
 def handle_http_exception(request: Request, error: Exception) -> Response:

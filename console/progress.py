@@ -7,7 +7,7 @@ import time
 from console.jobs import Job, JobQueue
 
 logger = logging.getLogger(__name__)
-_EVERY_S = 0.2
+_EVERY_S = 0.4
 
 
 class Notes:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, and_, delete, func, or_, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import undefer
 
 from console.bell import Bells
-from console.database import Database
+from console.database import Database, is_disk_full
 from console.errors import Invalid, KeyReused, NotFound, QueueFull
 from console.tables import AnalysisRow, DeliveryRow, IdempotencyRow, SessionRow, WorkerRow
 
@@ -135,10 +135,11 @@ class Store:
             rows = {row.id: row for row in session.scalars(select(A).where(A.id.in_(ids)).options(undefer(A.verdict)))}
         return [rows[item] for item in ids if item in rows]
 
-    def revisions(self, ids: Sequence[str]) -> dict[str, int]:
-        """Revision by id; deleted ones are missing."""
+    def revisions(self, ids: Sequence[str]) -> dict[str, tuple[int, str]]:
+        """Revision and state by id; deleted ones are missing."""
         with self._database.read() as session:
-            return {row.id: row.revision for row in session.execute(select(A.id, A.revision).where(A.id.in_(ids)))}
+            found = session.execute(select(A.id, A.revision, A.state).where(A.id.in_(ids)))
+            return {row.id: (row.revision, row.state) for row in found}
 
     def ahead_of(self, row: AnalysisRow) -> int:
         """Analyses that wait and came before this one."""
@@ -193,14 +194,25 @@ class Store:
         Raises:
             NotFound: No such analysis.
         """
-        with self._database.write() as session:
-            found = session.execute(delete(A).where(A.id == analysis_id).returning(A.id)).all()
-            session.execute(delete(DeliveryRow).where(DeliveryRow.analysis_id == analysis_id))
+        try:
+            found = self._delete_row(analysis_id)
+        except OperationalError as error:
+            if not is_disk_full(error):
+                raise
+            # Nothing can be written, not even that something is gone: make room first.
+            self.remove_files(analysis_id)
+            found = self._delete_row(analysis_id)
         if not found:
             raise NotFound(f"there is no analysis {analysis_id!r}; it was deleted already or its time was up")
         if self._bells is not None:
             self._bells.ring("api")
         self.remove_files(analysis_id)
+
+    def _delete_row(self, analysis_id: str) -> bool:
+        with self._database.write() as session:
+            found = session.execute(delete(A).where(A.id == analysis_id).returning(A.id)).all()
+            session.execute(delete(DeliveryRow).where(DeliveryRow.analysis_id == analysis_id))
+        return bool(found)
 
     def remove_files(self, analysis_id: str) -> None:
         """Removes the upload and the results from the disk."""

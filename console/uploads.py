@@ -5,6 +5,7 @@ Starlette's form parser keeps fields in memory and its ``max_part_size`` does no
 """
 
 import asyncio
+import contextlib
 import hashlib
 import secrets
 import shutil
@@ -60,12 +61,7 @@ async def receive(request: Request, settings: ConsoleSettings) -> Received:
     declared = _declared_bytes(request)
     if declared > settings.max_batch_bytes:
         raise _body_too_large(settings)
-    free = await run_in_threadpool(lambda: shutil.disk_usage(settings.uploads_dir).free)
-    if free - declared < settings.min_free_disk_bytes:
-        raise DiskFull(
-            f"{free} bytes are free where uploads are kept, and {settings.min_free_disk_bytes} must stay free "
-            "(UNMASK_CONSOLE_MIN_FREE_DISK_BYTES); delete results or give the console a larger disk"
-        )
+    await run_in_threadpool(_check_disk, settings, declared)
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     received = Received()
     sink = _Sink(received, settings)
@@ -115,6 +111,15 @@ def clean_name(name: str) -> str:
 def _declared_bytes(request: Request) -> int:
     text = request.headers.get("content-length", "")
     return int(text) if text.isdecimal() and len(text) < 20 else 0
+
+
+def _check_disk(settings: ConsoleSettings, coming_bytes: int = 0) -> None:
+    free = shutil.disk_usage(settings.uploads_dir).free
+    if free - coming_bytes < settings.min_free_disk_bytes:
+        raise DiskFull(
+            f"{free} bytes are free where uploads are kept, {coming_bytes} more are announced, and {settings.min_free_disk_bytes} "
+            "must stay free (UNMASK_CONSOLE_MIN_FREE_DISK_BYTES); delete results or give the console a larger disk"
+        )
 
 
 def _body_too_large(settings: ConsoleSettings) -> TooLarge:
@@ -204,6 +209,8 @@ class _Sink:
         await run_in_threadpool(self._store, pending, final)
 
     def _store(self, pending: list[tuple[int, bytes]], final: bool) -> None:
+        # Again and again: the length may not have been announced, and others upload at the same time.
+        _check_disk(self._settings)
         try:
             for index, data in pending:
                 if index != self._open_index:
@@ -227,7 +234,10 @@ class _Sink:
 
     def abandon(self) -> None:
         if self._open is not None:
-            self._open.close()
+            with contextlib.suppress(
+                OSError
+            ):  # what it still holds in memory cannot be written to a full disk, and need not be
+                self._open.close()
             self._open = None
 
 

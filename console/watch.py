@@ -26,6 +26,7 @@ class Watcher:
         self._poll_s = poll_s
         self._max_watching = max_watching
         self._waiting: dict[str, set[asyncio.Event]] = {}
+        self._patient: set[asyncio.Event] = set()
         self._seen: dict[str, int | None] = {}
         self._task: asyncio.Task[None] | None = None
         self.closing = asyncio.Event()
@@ -36,8 +37,8 @@ class Watcher:
         return sum(map(len, self._waiting.values()))
 
     @asynccontextmanager
-    async def changes(self, analysis_id: str) -> AsyncIterator[asyncio.Event]:
-        """An event that is set whenever the analysis has changed or is gone; clear it before looking.
+    async def changes(self, analysis_id: str, *, end_only: bool = False) -> AsyncIterator[asyncio.Event]:
+        """An event that is set whenever the analysis has changed, or only when it has ended, or is gone; clear it before looking.
 
         Raises:
             TooManyStreams: So many wait already.
@@ -53,11 +54,14 @@ class Watcher:
             self._listening.add_reader(self._bell.fileno(), self._rung)
         event = asyncio.Event()
         self._waiting.setdefault(analysis_id, set()).add(event)
+        if end_only:
+            self._patient.add(event)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._poll())
         try:
             yield event
         finally:
+            self._patient.discard(event)
             self._waiting[analysis_id].discard(event)
             if not self._waiting[analysis_id]:
                 del self._waiting[analysis_id]
@@ -78,11 +82,13 @@ class Watcher:
                 await asyncio.sleep(1.0)
                 continue
             for item in ids:
-                revision = found.get(item)
+                revision, state = found.get(item, (None, None))
                 if item not in self._seen or self._seen[item] != revision:
                     self._seen[item] = revision
+                    busy = state in ("queued", "running")
                     for event in self._waiting.get(item, ()):
-                        event.set()
+                        if not (busy and event in self._patient):
+                            event.set()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._poll_s):
                     await self._news.wait()

@@ -52,6 +52,18 @@ _HOUSEKEEPING_S = 1.0
 _PURGE_S = 30.0
 
 
+class UploadMissing(Exception):
+    """The file of an analysis is not in this worker's folder."""
+
+    code = "upload_missing"
+
+    def __init__(self, filename: str) -> None:
+        super().__init__(
+            f"{filename} is not in its worker's folder of uploads; consoles and workers that share a database must share "
+            "UNMASK_CONSOLE_DATA_DIR, too: upload it again when they do"
+        )
+
+
 class Worker:
     """Everything that one worker needs, kept from file to file."""
 
@@ -111,7 +123,8 @@ class Worker:
             self._preprocessor.close()
             for detector in self._detectors.values():
                 detector.close()
-            self._queue.release(self.id)
+            with _survived("release"):
+                self._queue.release(self.id)
             self._notes.close()
             self._bell.close()
             self._database.close()
@@ -136,16 +149,17 @@ class Worker:
         token = f"{job.attempt}-{job.token}"
         folder = self._settings.results_dir / job.id / token
         try:
-            verdict, extraction = analysis.analyze(
+            if not path.exists():
+                raise UploadMissing(job.filename)
+            verdict = analysis.analyze(
                 path,
                 job,
                 detector=self._detector(job.detector),
                 preprocessor=self._preprocessor,
                 picture_px=self._settings.picture_px,
+                folder=folder,
                 progress=partial(self._notes.note, job),
             )
-            self._notes.note(job, "verdict")
-            analysis.write_artefacts(folder, verdict, extraction)
             outcome = Outcome(
                 label=verdict.label,
                 reason=verdict.reason,
@@ -154,8 +168,12 @@ class Worker:
                 artefacts=token,
             )
         except _AWAY as error:
+            self._remove_if_empty(folder.parent)
             if self._postpone(job, error):
                 return
+            outcome = Outcome(error_code=error.code, error_message=str(error))
+        except UploadMissing as error:
+            logger.error("%s: %s (it looked in %s)", job.id, error, path.parent)
             outcome = Outcome(error_code=error.code, error_message=str(error))
         except WorkerError as error:
             logger.warning("%s: %s", job.id, error)
@@ -175,11 +193,17 @@ class Worker:
             # Deleted meanwhile, or the lease ran out and the result is another worker's to give.
             logger.info("%s: the lease was lost, its result is dropped", job.id)
             shutil.rmtree(folder, ignore_errors=True)
-            with contextlib.suppress(OSError):
-                folder.parent.rmdir()
+            self._remove_if_empty(folder.parent)
             return
         path.unlink(missing_ok=True)
         self._remove_other_attempts(folder)
+        if outcome.error_code:
+            self._remove_if_empty(folder.parent)
+
+    @staticmethod
+    def _remove_if_empty(folder: Path) -> None:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
     def _remove_other_attempts(self, folder: Path) -> None:
         if folder.parent.is_dir():
@@ -219,9 +243,11 @@ class Worker:
         with _survived("first heartbeat"):
             self._queue.heartbeat(self.id, None)
         purged_at = -_PURGE_S
-        while not self._stop.wait(_HOUSEKEEPING_S):
+        sent = 0
+        while not self._stop.wait(_HOUSEKEEPING_S if sent == 0 else 0.0):
+            sent = 0
             with _survived("webhooks"):
-                self._courier.deliver_due()
+                sent = self._courier.deliver_due()
             if time.monotonic() - purged_at >= _PURGE_S:
                 purged_at = time.monotonic()
                 with _survived("purging"):

@@ -48,6 +48,8 @@ def shrink_picture(rgb: NDArray[np.uint8], longest_px: int) -> NDArray[np.uint8]
         if step > 1:
             rgb = np.asarray(cv2.resize(rgb, (width // step, height // step), interpolation=cv2.INTER_AREA), np.uint8)
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        if rgb.shape[1::-1] == size:
+            return rgb
         return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_LINEAR), np.uint8)
     return rgb.copy()
 

@@ -1,12 +1,12 @@
 """Stands between the launcher and Triton, so that nothing is left behind however the launcher ends.
 
-Run as ``python -m serving.guard --shm-prefix P --drain-s N --http-url U --run-dir D --repository R -- COMMAND...`` with a pipe as
-standard input: the launcher holds its other end, and its closing (a stop, a crash, kill -9 alike) makes the guard stop the server:
-it drains it, then ends it. A byte on the pipe says that the server is ready. As a child subreaper (prctl(2)) the guard inherits the
-Python backend's workers when Triton is killed, ends them, and removes the shared-memory segments and the run directory. If the guard
-itself is killed, the kernel sends Triton SIGTERM (PR_SET_PDEATHSIG) and Triton cleans up after itself. A worker that dies makes the
-guard start the server anew, with the models that the repository has by then (Triton itself would go on, call itself ready and fail
-every request), and so does a crash of Triton.
+Run as ``python -m serving.guard --shm-prefix P --drain-s N --http-url U --run-dir D --repository R [--explainer] -- COMMAND...`` with a
+pipe as standard input: the launcher holds its other end, and its closing (a stop, a crash, kill -9 alike) makes the guard stop the
+server: it drains it, then ends it. A byte on the pipe says that the server is ready. As a child subreaper (prctl(2)) the guard
+inherits the Python backend's workers when Triton is killed, ends them, and removes the shared-memory segments and the run directory. If
+the guard itself is killed, the kernel sends Triton SIGTERM (PR_SET_PDEATHSIG) and Triton cleans up after itself. A worker that dies
+makes the guard start the server anew (Triton itself would go on, call itself ready and fail every request), and so does a crash of
+Triton.
 
 Only the standard library: this process must start in milliseconds.
 """
@@ -21,8 +21,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -58,17 +57,16 @@ def _children() -> list[int]:
     return [int(pid) for pid in text.split()]
 
 
-def end_children(grace_s: float = 0.5) -> None:
-    """Ends every child that is left: SIGTERM, then SIGKILL, and reaps them."""
-    deadline = time.monotonic() + grace_s
+def end_children() -> None:
+    """Kills every child that is left, and reaps it.
+
+    Triton's workers ignore SIGTERM, and one that finds Triton gone by itself crashes on its way out.
+    """
     while children := _children():
-        number = signal.SIGTERM if time.monotonic() < deadline else signal.SIGKILL
         for pid in children:
-            try:
-                os.kill(pid, number)
-            except ProcessLookupError:
-                continue
-        time.sleep(0.05)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
         _reap()
 
 
@@ -143,6 +141,9 @@ class Orders:
 
     def __init__(self) -> None:
         self.ready = False
+        self.start_s = 0.0
+        """How long the first start took."""
+        self._begun_s = time.monotonic()
         self._signalled, self._wake = os.pipe()
         self._input = sys.stdin.fileno()
         self.fds = [self._input, self._signalled]
@@ -157,7 +158,7 @@ class Orders:
         if self._input in readable:
             if not os.read(self._input, 64):
                 return True
-            self.ready = True
+            self.ready, self.start_s = True, time.monotonic() - self._begun_s
         return False
 
 
@@ -171,15 +172,17 @@ def run_once(
     started_s = time.time()
     server = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_die_with_guard)
     workers = WorkerWatch(server.pid)
+    exit_fd = -1
     try:
         exit_fd = os.pidfd_open(server.pid)
         while True:
             readable, _, _ = select.select([*orders.fds, exit_fd], [], [], WORKER_CHECK_S)
+            stop = orders.read(readable)
             if exit_fd in readable:
                 code = server.wait()
-                return ("lost" if -code in CRASHES and orders.ready else "ended"), code
-            if orders.read(readable):
-                _stop(server, workers, drain_s=drain_s, http_url=http_url)
+                return ("lost" if -code in CRASHES and orders.ready and not stop else "ended"), code
+            if stop:
+                _stop(server, workers, ready=orders.ready, drain_s=drain_s, http_url=http_url)
                 return "stopped", 0
             if orders.ready and workers.lost():
                 return "lost", 1
@@ -187,58 +190,56 @@ def run_once(
         if server.poll() is None:
             server.kill()
             server.wait()
+        if exit_fd >= 0:
+            os.close(exit_fd)
         end_children()
         remove_environment_folders(started_s)
 
 
-def _stop(server: "subprocess.Popen[bytes]", workers: WorkerWatch, *, drain_s: float, http_url: str) -> None:
+def _stop(server: "subprocess.Popen[bytes]", workers: WorkerWatch, *, ready: bool, drain_s: float, http_url: str) -> None:
     from serving.readiness import drain  # urllib costs the start of every server 30 ms
 
     key = os.environ.get(ADMIN_KEY_VARIABLE, "")
-    # Once drained there is nothing that a slow end would save, and Triton's own takes two to three seconds. With a worker lost it would
-    # wait, to the end of its patience, for answers that nobody can give any more.
-    if drain_s == 0 or drain(http_url, drain_s, key, hopeless=workers.lost) or workers.lost():
+    deadline = time.monotonic() + drain_s
+    # Before it was ready it has nothing in flight, and would load its models to the end. Once drained there is nothing that a slow end
+    # would save, and Triton's own takes two to three seconds. With a worker lost it would wait, to the end of its patience, for answers
+    # that nobody can give any more.
+    if not ready or drain_s == 0 or drain(http_url, drain_s, key, hopeless=workers.lost) or workers.lost():
         server.kill()
         return
     server.terminate()
     try:
-        server.wait(timeout=drain_s + KILL_AFTER_S)
+        server.wait(timeout=max(0.0, deadline - time.monotonic()) + KILL_AFTER_S)
     except subprocess.TimeoutExpired:
         server.kill()
 
 
 def supervise(
-    command: list[str], models: Callable[[], list[str]], *, shm_prefix: str, drain_s: float, http_url: str, run_dir: Path
+    command: list[str], *, shm_prefix: str, drain_s: float, http_url: str, run_dir: Path, repository: Path, explainer: bool
 ) -> int:
     """Runs the server, anew where it lost a worker, until it ends or the launcher does.
 
-    Args:
-        command: Triton's, but for the models.
-        models: Which to load; asked at each start, because detectors come and go while the server runs.
-        shm_prefix: Of the server's shared-memory segments.
-        drain_s: How long a stop waits for the requests in flight.
-        http_url: The server's.
-        run_dir: Folder that goes with the server.
+    Each start loads what the repository holds then: detectors come and go while a server runs.
 
     Returns:
         The server's exit code; 0 where it was stopped. Where it lost workers or crashed more often than ``RESTARTS`` within
-        ``RESTARTS_WITHIN_S``: 1, or the signal of the last crash.
+        ``RESTARTS_WITHIN_S`` and the time that so many starts take: 1, or the signal of the last crash.
     """
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     orders = Orders()
     losses: list[float] = []
     try:
         while True:
-            loading = (f"--load-model={model}" for model in models())
-            why, code = run_once([*command, *loading], orders, drain_s=drain_s, http_url=http_url)
+            models = [f"--load-model={model}" for model in models_to_load(repository, explainer=explainer)]
+            why, code = run_once([*command, *models], orders, drain_s=drain_s, http_url=http_url)
             remove_segments(shm_prefix)
             if why != "lost":
                 return code
-            losses = [moment for moment in losses if time.monotonic() - moment < RESTARTS_WITHIN_S] + [time.monotonic()]
+            # A server that takes a minute to start and is lost at its first request is as broken as a quick one.
+            within_s = RESTARTS_WITHIN_S + RESTARTS * orders.start_s
+            losses = [moment for moment in losses if time.monotonic() - moment < within_s] + [time.monotonic()]
             if len(losses) > RESTARTS:
-                sys.stderr.write(
-                    f"unmask: {_what_happened(code)} {len(losses)} times within {RESTARTS_WITHIN_S:g} s: giving up\n"
-                )
+                sys.stderr.write(f"unmask: {_what_happened(code)} {len(losses)} times within {within_s:.0f} s: giving up\n")
                 return code
             sys.stderr.write(f"unmask: {_what_happened(code)}: starting Triton anew\n")
             sys.stderr.flush()
@@ -264,11 +265,12 @@ def main() -> None:
     arguments = parser.parse_args()
     code = supervise(
         arguments.command,
-        partial(models_to_load, arguments.repository, explainer=arguments.explainer),
         shm_prefix=arguments.shm_prefix,
         drain_s=arguments.drain_s,
         http_url=arguments.http_url,
         run_dir=arguments.run_dir,
+        repository=arguments.repository,
+        explainer=arguments.explainer,
     )
     # A server ended by a signal has a negative code; shells write that as 128 + number.
     sys.exit(code if code >= 0 else 128 - code)

@@ -121,18 +121,10 @@ class EmbeddedTriton:
         self._hold = hold_repository(settings.model_repository)
         self._guard = subprocess.Popen(
             [
-                *(
-                    sys.executable,
-                    "-m",
-                    "serving.guard",
-                    "--shm-prefix",
-                    shm_prefix,
-                    "--drain-s",
-                    str(settings.drain_timeout_s),
-                ),
-                *("--http-url", self.http_url, "--run-dir", str(run_dir)),
-                *("--repository", str(settings.model_repository.resolve())),
-                *(("--explainer",) if settings.explainer else ()),
+                *(sys.executable, "-m", "serving.guard"),
+                *("--shm-prefix", shm_prefix, "--drain-s", str(settings.drain_timeout_s), "--http-url", self.http_url),
+                *("--run-dir", str(run_dir), "--repository", str(settings.model_repository.resolve())),
+                *(["--explainer"] if settings.explainer else []),
                 *("--", *command),
             ],
             stdin=subprocess.PIPE,
@@ -141,6 +133,8 @@ class EmbeddedTriton:
             text=True,
             errors="replace",
             env=self._environment(runtime),
+            # `-m` and the workers' interpreters look into the current folder first, where a `serving` of somebody else may lie.
+            cwd=run_dir,
             # Ctrl+C on the terminal is for the launcher alone: it drains the server in its own time.
             start_new_session=True,
             pass_fds=(self._run_hold,),
@@ -202,8 +196,8 @@ class EmbeddedTriton:
         assert self._guard is not None
         assert self._guard.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it ended just now, which the next request will show
-            self._guard.stdin.write("r")
-            self._guard.stdin.flush()
+            # Past the buffer: what cannot be written would stay in it, and make closing fail, too.
+            os.write(self._guard.stdin.fileno(), b"r")
 
     def _wait_until_ready(self) -> None:
         assert self._guard is not None
@@ -234,6 +228,8 @@ class EmbeddedTriton:
             return
         assert guard.stdin is not None
         guard.stdin.close()
+        # A process that was forked from this one may hold the pipe open. The signal means the same.
+        guard.terminate()
         try:
             guard.wait(timeout=2 * self.settings.drain_timeout_s + 15)
         except subprocess.TimeoutExpired:

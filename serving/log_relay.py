@@ -74,8 +74,9 @@ class LogRelay(threading.Thread):
 
     def errors(self) -> str:
         """The errors among the kept lines, each once, for a message; the last lines where there is none."""
-        found = [_cause(text) for level, text in self._lines if level >= logging.ERROR]
-        return "\n  ".join(dict.fromkeys(found)) or "\n  ".join(text for _, text in list(self._lines)[-5:])
+        lines = list(self._lines)  # at once: the thread may go on adding to them
+        found = [_cause(text) for level, text in lines if level >= logging.ERROR]
+        return "\n  ".join(dict.fromkeys(found)) or "\n  ".join(text for _, text in lines[-5:])
 
 
 def _cause(text: str) -> str:

@@ -18,6 +18,10 @@ _CALL_TIMEOUT_S = 5.0
 _POLL_S = 0.05
 ADMIN_HEADER = "unmask-admin-key"
 """Header that opens the model-repository API (index, load, unload); gRPC puts ``triton-grpc-protocol-`` before it."""
+_SERVING = ("READY", "UNLOADING")
+"""States in which a model may still have requests in flight."""
+_NO_ANSWER = (OSError, http.client.HTTPException)
+"""What urllib raises where a server is gone, slow or breaks off; URLError and TimeoutError are OSErrors."""
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -33,15 +37,23 @@ def is_ready(http_url: str) -> bool:
     """True when the server and every loaded model are ready."""
     try:
         _call(f"{http_url}/v2/health/ready")
-    except (urllib.error.URLError, ConnectionError, TimeoutError):
+    except _NO_ANSWER:
         return False
     return True
 
 
 def loaded_models(http_url: str, admin_key: str) -> dict[str, str]:
-    """State of each model of the repository by name, such as ``READY``; an empty state means never loaded."""
+    """State of each model of the repository by name, such as ``READY``; an empty state means never loaded.
+
+    Of a model with several versions it is the liveliest: READY, then UNLOADING.
+    """
     index = _call(f"{http_url}/v2/repository/index", method="POST", admin_key=admin_key)
-    return {entry["name"]: entry.get("state", "") for entry in index}
+    states: dict[str, str] = {}
+    for entry in index:
+        name, state = entry["name"], entry.get("state", "")
+        if state == "READY" or states.get(name) not in _SERVING:
+            states[name] = state
+    return states
 
 
 def live_config(http_url: str, model: str) -> dict[str, Any]:
@@ -60,7 +72,7 @@ def check_profile(http_url: str, profile: str, admin_key: str) -> None:
     """
     try:
         wrong = _other_profiles(http_url, profile, admin_key)
-    except (OSError, http.client.HTTPException) as error:
+    except _NO_ANSWER as error:
         raise StartFailed(
             f"Triton at {http_url} was ready, but did not answer when it was asked for its profile ({error}); start it again"
         ) from error
@@ -103,15 +115,22 @@ def drain(http_url: str, timeout_s: float, admin_key: str, *, hopeless: Callable
     while time.monotonic() < deadline and not hopeless():
         try:
             states = loaded_models(http_url, admin_key)
-            serving = {model for model, state in states.items() if state in ("READY", "UNLOADING")}
+            serving = {model for model, state in states.items() if state in _SERVING}
             if not serving:
                 return True
             if ensembles is None:
-                ensembles = {model for model in serving if "ensemble_scheduling" in live_config(http_url, model)}
+                # One that somebody unloads already has no configuration to read any more; waiting for it first is right in any case.
+                ensembles = {
+                    model
+                    for model in serving
+                    if states[model] == "UNLOADING" or "ensemble_scheduling" in live_config(http_url, model)
+                }
             for model in serving & ensembles or serving:
                 if states[model] == "READY":
                     _call(f"{http_url}/v2/repository/models/{model}/unload", method="POST", admin_key=admin_key)
-        except (urllib.error.URLError, ConnectionError, TimeoutError) as error:
+        except urllib.error.HTTPError:
+            pass  # somebody else unloads models, too: what the index said was true a moment before
+        except _NO_ANSWER as error:
             if not isinstance(getattr(error, "reason", error), TimeoutError):
                 return False
         time.sleep(_POLL_S)

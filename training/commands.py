@@ -100,6 +100,20 @@ def collect(
 )
 @click.option("--learning-rate", default=1e-3, show_default=True, type=click.FloatRange(min=0, min_open=True))
 @click.option(
+    "--ema-decay",
+    default=0.99,
+    show_default=True,
+    type=click.FloatRange(0, 1, max_open=True),
+    help="Of the moving average of the weights; nearer to 1 for long runs.",
+)
+@click.option(
+    "--quality-weight",
+    default=0.1,
+    show_default=True,
+    type=click.FloatRange(min=0),
+    help="Share of the loss that keeps the scores of genuine pictures from following their size and compression.",
+)
+@click.option(
     "--severity",
     default=1.0,
     show_default=True,
@@ -121,9 +135,8 @@ def collect(
 @click.option("-v", "--verbose", is_flag=True)
 def fit(
     shards: Path, folder: Path, out: Path | None, phases: tuple[str, ...], init: Path | None, hidden_sizes: tuple[int, ...],
-    clip_pairs: tuple[int, int], learning_rate: float, severity: float, seed: int, device: str, threads: int | None, workers: int,
-    validate_every: int,
-    patience: int, verbose: bool,
+    clip_pairs: tuple[int, int], learning_rate: float, ema_decay: float, quality_weight: float, severity: float, seed: int, device: str,
+    threads: int | None, workers: int, validate_every: int, patience: int, verbose: bool,
 ) -> None:  # fmt: skip
     """Fit the frame encoder, then the sequence head; calibrate; write weights and their facts."""
     log_to_stderr(verbose)
@@ -134,6 +147,7 @@ def fit(
     from training.errors import TrainingError
     from training.fit_clips import ClipFitSettings
     from training.fit_frames import FrameFitSettings
+    from training.losses import LossWeights
     from training.plots import training_curves
     from training.shards import read_shards
 
@@ -142,7 +156,14 @@ def fit(
     if threads:
         torch.set_num_threads(threads)
     settings = run.RunSettings(
-        frames=FrameFitSettings(phases=_phases(phases), learning_rate=learning_rate, severity=severity, seed=seed),
+        frames=FrameFitSettings(
+            phases=_phases(phases),
+            learning_rate=learning_rate,
+            ema_decay=ema_decay,
+            severity=severity,
+            seed=seed,
+            loss=LossWeights(quality=quality_weight),
+        ),
         clips=ClipFitSettings(seed=seed),
         hidden_sizes=hidden_sizes,
         train_clip_pairs=clip_pairs[0],

@@ -1,6 +1,6 @@
 """Engines by name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,11 @@ ENGINES: dict[str, _Maker] = {
     "openvino-int8": _openvino("int8"),
 }
 """In the order of the table; PyTorch eager is what the others are compared with."""
+
+
+def engines_of(machine: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of those that can be expected to run on a machine (``machine_facts``): CUDA's only where there is a GPU."""
+    return tuple(name for name in ENGINES if "-cuda-" not in name or machine["gpus"])
 
 
 def make(name: str, repository: Path, *, threads: int = 0, checkpoint: Path | None = None) -> Engine:

@@ -139,16 +139,18 @@ async def create(
 def list_analyses(
     request: Request,
     _who: Annotated[Caller, Depends(caller)],
-    state: documents.State | None = None,
-    label: documents.LabelName | None = None,
-    batch: Annotated[str | None, Query(max_length=64)] = None,
-    detector: Annotated[str | None, Query(max_length=128)] = None,
+    state: Annotated[documents.State | None, Query(description="How far it is.")] = None,
+    label: Annotated[documents.LabelName | None, Query(description="What its verdict says.")] = None,
+    batch: Annotated[str | None, Query(max_length=64, description="Put together under this name.")] = None,
+    detector: Annotated[str | None, Query(max_length=128, description="Name of the ensemble.")] = None,
     name: Annotated[str | None, Query(max_length=255, description="Part of the file name.")] = None,
     since: Annotated[float | None, Query(allow_inf_nan=False, description="Seconds since 1970.")] = None,
     until: Annotated[float | None, Query(allow_inf_nan=False, description="Seconds since 1970, exclusive.")] = None,
-    sort: Literal["newest", "oldest", "score", "name"] = "newest",
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: Annotated[str | None, Query(max_length=2000)] = None,
+    sort: Annotated[
+        Literal["newest", "oldest", "score", "name"], Query(description="Highest scores first for `score`.")
+    ] = "newest",
+    limit: Annotated[int, Query(ge=1, le=200, description="Analyses of a page.")] = 50,
+    cursor: Annotated[str | None, Query(max_length=2000, description="`next_cursor` of the page before.")] = None,
 ) -> documents.AnalysisList:
     """Filters narrow together. Take ``next_cursor`` for the next page."""
     wanted = Filter(
@@ -243,13 +245,15 @@ async def _settled(request: Request, analysis_id: str, wait_s: float) -> Analysi
     """The analysis when it has ended, or when the time is up or the sender gone."""
     services = services_of(request)
     if wait_s > 0:
-        async with services.watcher.changes(analysis_id) as event:
+        async with services.watcher.changes(analysis_id, end_only=True) as event:
             end = time.monotonic() + wait_s
             while not services.watcher.closing.is_set():
                 event.clear()
-                row = await run_in_threadpool(services.store.get, analysis_id)
+                row = await run_in_threadpool(lambda: services.store.get(analysis_id, with_verdict=True))
                 left_s = end - time.monotonic()
-                if row.state in ("done", "failed") or left_s <= 0:
+                if row.state in ("done", "failed"):
+                    return row
+                if left_s <= 0:
                     break
                 try:
                     async with asyncio.timeout(left_s):

@@ -17,7 +17,7 @@ from console.services import Services, services_of
 from console.tables import AnalysisRow
 
 router = APIRouter(prefix="/v1/analyses/{analysis_id}", tags=["results"], dependencies=[Depends(caller)])
-Number = Annotated[int, PathParameter(ge=0, le=2**31)]
+Number = Annotated[int, PathParameter(ge=0, le=2**31, description="As the verdict numbers it.")]
 _IMMUTABLE = {"cache-control": "private, max-age=86400, immutable"}
 _REPORT_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "

@@ -52,9 +52,11 @@ _ADVICE = {
     "rate_limited": Advice("Too many requests", "Wait a minute and try again."),
     "queue_full": Advice("Too many files are waiting", "Try again in a few minutes."),
     "disk_full": Advice("The console’s disk is full", "Delete results that are no longer needed, or tell whoever runs it."),
+    "database_down": Advice("The console’s database does not answer", "Try again in a minute; if it lasts, tell whoever runs the console."),
     "cross_site": Advice("This came from another page", "Open the console itself and try again there."),
     "host_not_allowed": Advice("This is not the console’s name", "Use the address that it printed when it started."),
     "interrupted": Advice("The analysis was interrupted", "Upload the file once more. If it happens again, the file is suspect."),
+    "upload_missing": Advice("The upload did not reach the worker", "Nothing is wrong with your file. Tell whoever runs the console."),
     "bad_upload": Advice("The upload did not arrive whole", "Send the file again."),
     "upload_timeout": Advice("The upload took too long", "Look at the connection and send the file again."),
 }  # fmt: skip

@@ -14,7 +14,7 @@ from client.wording import explanation
 from console.api.analyses import AnalysisId, create
 from console.errors import Invalid, NotFound
 from console.identity import COOKIE, Caller, caller
-from console.pages import views
+from console.pages import reference, views
 from console.pages.advice import advice
 from console.services import Services, services_of
 from console.store import Filter, Sort
@@ -170,23 +170,10 @@ def models(request: Request, _who: Who) -> Response:
 @router.get("/docs")
 def docs(request: Request) -> Response:
     """The API's addresses, without scripts of other hosts."""
-    document = request.app.openapi()
-    operations = [
-        (
-            path,
-            method,
-            {
-                "description": "",
-                "parameters": [],
-                **{key: facts[key] for key in ("summary", "description", "parameters") if key in facts},
-            },
-        )
-        for path, methods in document["paths"].items()
-        for method, facts in methods.items()
-    ]
-    for _, _, facts in operations:
-        facts["parameters"] = [{"description": "", **item} for item in facts["parameters"]]
-    return views.page(request, "docs.html.j2", operations=operations, base=str(request.base_url).rstrip("/"))
+    return views.page(
+        request, "docs.html.j2", groups=reference.operations(request.app.openapi()), problems=reference.problems(),
+        base=str(request.base_url).rstrip("/"),
+    )  # fmt: skip
 
 
 @router.get("/sign-in")

@@ -64,9 +64,18 @@ def player_data(verdict: Verdict) -> dict[str, Any]:
         "kind": verdict.source.kind,
         "width": verdict.source.width_px,
         "height": verdict.source.height_px,
+        "margin": verdict.preprocessing.crop_margin,
+        "ramp": heat_ramp(),
         "frames": [{"i": index, "t": round(times[index], 3)} for index in sorted(times)],
         "tracks": tracks,
     }
+
+
+@cache
+def heat_ramp() -> list[list[int]]:
+    """Some of the heat maps' colours, for the script that draws them over the video: red, green, blue, opacity, each 0 to 255."""
+    steps = [round(share / 16 * (heat_picture.STEPS - 1)) for share in range(17)]
+    return [[*heat_picture.ramp()[step], round(255 * heat_picture.opacity(step / (heat_picture.STEPS - 1)))] for step in steps]
 
 
 @cache

@@ -1,8 +1,10 @@
 // A result: pictures or the video with faces marked, timelines that seek; or an analysis that is still running.
 import { $, $$, clock, follow, keptFile, showStages, toast } from "./common.js";
+import { arrange, leader, paintHeat } from "./overlay.js";
 
 const place = $("#analysis");
 const id = place.dataset.id;
+const data = $("#data") && JSON.parse($("#data").textContent);
 
 if (["queued", "running"].includes(place.dataset.state)) {
   const words = $("#stage-words"), bar = $("#bar");
@@ -22,9 +24,12 @@ $("#copy")?.addEventListener("click", async () => {
   try { await navigator.clipboard.writeText(address); toast("Link copied"); } catch { prompt("The link to this result:", address); }
 });
 
-// Heat maps are computed when they are first asked for; the pictures are laid over the crops that are shown.
+// Heat maps are computed when they are first asked for, and arrive as numbers, all at once: the crops and the picture are painted from those.
 const heat = $("#heat");
+const overPicture = $("#heat-player");
 let heatMaps = null;
+let redraw = () => {};
+overPicture?.addEventListener("change", () => redraw());
 async function showHeat() {
   const words = $("#heat-words"), legend = $("#heat-legend");
   if (heat.getAttribute("aria-pressed") === "true") {
@@ -34,6 +39,7 @@ async function showHeat() {
     place.classList.remove("heats");
     legend.hidden = true;
     words.textContent = "";
+    redraw();
     return;
   }
   if (heat.getAttribute("aria-disabled") === "true") return;
@@ -54,7 +60,9 @@ async function showHeat() {
     for (const button of $$(".crops button", lane)) {
       const frame = track.frames.find((item) => item.frame_index === Number(button.dataset.frame));
       if (!frame) continue;
-      const layer = Object.assign(new Image(112, 112), { className: "heat", src: frame.png, alt: ` raised the score most: ${peak(frame.heatmap, track.largest)},` });
+      const layer = paintHeat(frame.heatmap, track.largest, data.ramp);
+      layer.setAttribute("role", "img");
+      layer.setAttribute("aria-label", ` raised the score most: ${peak(frame.heatmap, track.largest)},`);
       $(".face", button).append(layer);
     }
   }
@@ -62,6 +70,7 @@ async function showHeat() {
   heat.setAttribute("aria-pressed", "true");
   heat.textContent = "Hide where the detector looked";
   legend.hidden = false;
+  redraw();
 }
 // The strongest spot of a map in words, for those who do not see it.
 function peak(map, largest) {
@@ -73,11 +82,10 @@ function peak(map, largest) {
 }
 heat?.addEventListener("click", showHeat);
 
-const data = $("#data") && JSON.parse($("#data").textContent);
 if (data && $("#screen")) player(data);
 
 function player(facts) {
-  const screen = $("#screen"), image = $("#frame"), video = $("#video"), boxes = $("#boxes"), tags = $("#tags");
+  const screen = $("#screen"), image = $("#frame"), video = $("#video"), boxes = $("#boxes"), maps = $("#maps"), tags = $("#tags");
   const seek = $("#seek"), shown = $("#clock"), play = $("#play");
   const frames = facts.frames.length ? facts.frames : [{ i: 0, t: 0 }];
   const heads = $$(".plot").map((plot) => ({ plot, head: $(".head", plot), start: Number(plot.dataset.start), end: Number(plot.dataset.end) }));
@@ -97,23 +105,58 @@ function player(facts) {
     return { left, top, scale };
   }
 
+  const several = facts.tracks.length > 1, places = new Map(), painted = new Map();
+  function shape(kind, attributes) {
+    const made = document.createElementNS("http://www.w3.org/2000/svg", kind);
+    for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+    return made;
+  }
+
   function draw(faces) {
     const { left, top, scale } = fit();
     if (!(scale > 0)) return;  // no room yet: drawn once there is
-    boxes.replaceChildren(...faces.map((face) => {
-      const rect = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+    const drawn = faces.map(({ b: [x0, y0, x1, y1], z }) => shape("rect", { x: x0, y: y0, width: Math.max(0, x1 - x0), height: Math.max(0, y1 - y0), rx: 4 / scale, class: z }));
+    tags.replaceChildren(...faces.map((face) => Object.assign(document.createElement("span"), { className: `tag ${face.z}` })));
+    const rooms = [...tags.children], room = { left, top, right: left + facts.width * scale, bottom: top + facts.height * scale };
+    const measured = (long) => faces.map((face, index) => {
       const [x0, y0, x1, y1] = face.b;
-      for (const [name, value] of Object.entries({ x: x0, y: y0, width: Math.max(0, x1 - x0), height: Math.max(0, y1 - y0), rx: 4 / scale, class: face.z })) rect.setAttribute(name, value);
-      return rect;
+      rooms[index].textContent = several ? `${long ? `Person ${face.who}` : face.who} · ${face.s}` : face.s;
+      return { who: face.who, face: { left: left + x0 * scale, top: top + y0 * scale, right: left + x1 * scale, bottom: top + y1 * scale } };
+    }).map((tag, index) => ({ ...tag, width: rooms[index].offsetWidth, height: rooms[index].offsetHeight }));
+    const wanted = measured(facts.tracks.length < 4 && room.right - room.left > 480);
+    for (const [index, place] of arrange(wanted, room, places).entries()) {
+      rooms[index].hidden = !place;
+      if (!place) continue;
+      rooms[index].style.left = `${place.left}px`;
+      rooms[index].style.top = `${place.top}px`;
+      const line = leader(place, wanted[index].face);
+      if (line) drawn.push(shape("line", { x1: (line.x1 - left) / scale, y1: (line.y1 - top) / scale, x2: (line.x2 - left) / scale, y2: (line.y2 - top) / scale, class: faces[index].z }));
+    }
+    boxes.replaceChildren(...drawn);
+    drawHeat(faces, room, scale);
+  }
+
+  // The map of the sampled frame that is nearest, over the square that the detector was given of this face.
+  function drawHeat(faces, room, scale) {
+    const on = heat?.getAttribute("aria-pressed") === "true" && overPicture.checked;
+    maps.hidden = !on;
+    if (!on) return;
+    for (const [edge, value] of Object.entries({ left: room.left, top: room.top, width: room.right - room.left, height: room.bottom - room.top })) maps.style[edge] = `${value}px`;
+    maps.replaceChildren(...faces.flatMap((face) => {
+      const layer = heatOf(face.who - 1, face.i);
+      if (!layer) return [];
+      const [x0, y0, x1, y1] = face.b, side = Math.max(x1 - x0, y1 - y0) * facts.margin * scale;
+      for (const [edge, value] of Object.entries({ left: (x0 + x1) / 2 * scale - side / 2, top: (y0 + y1) / 2 * scale - side / 2, width: side, height: side })) layer.style[edge] = `${value}px`;
+      return [layer];
     }));
-    tags.replaceChildren(...faces.map((face) => {
-      const tag = document.createElement("span");
-      tag.className = `tag ${face.z}`;
-      tag.textContent = facts.tracks.length > 1 ? `${face.who} · ${face.s}` : face.s;
-      tag.style.left = `${left + face.b[0] * scale}px`;
-      tag.style.top = `${Math.max(20, top + face.b[1] * scale)}px`;
-      return tag;
-    }));
+  }
+  function heatOf(person, index) {
+    const name = `${person}/${index}`;
+    if (!painted.has(name)) {
+      const track = heatMaps.tracks.find((item) => item.track_id === person), frame = track?.frames.find((item) => item.frame_index === index);
+      painted.set(name, frame ? paintHeat(frame.heatmap, track.largest, facts.ramp) : null);
+    }
+    return painted.get(name);
   }
 
   function point(time) {
@@ -131,7 +174,7 @@ function player(facts) {
   }
 
   function facesIn(index) {
-    return facts.tracks.flatMap((track) => track.frames.filter((frame) => frame.i === index).map((frame) => ({ ...frame, who: `Person ${track.id + 1}` })));
+    return facts.tracks.flatMap((track) => track.frames.filter((frame) => frame.i === index).map((frame) => ({ ...frame, who: track.id + 1 })));
   }
 
   // Between two sampled frames that are close, the box moves in a straight line; elsewhere there is none.
@@ -143,7 +186,7 @@ function player(facts) {
       const before = next > 0 ? track.frames[next - 1] : after;
       if (!after || Math.min(Math.abs(after.t - time), Math.abs(time - before.t)) > 2 * step) return [];
       const share = after.t > before.t ? Math.min(1, Math.max(0, (time - before.t) / (after.t - before.t))) : 0;
-      return [{ ...(share > 0.5 ? after : before), b: before.b.map((value, edge) => value + share * (after.b[edge] - value)), who: `Person ${track.id + 1}` }];
+      return [{ ...(share > 0.5 ? after : before), b: before.b.map((value, edge) => value + share * (after.b[edge] - value)), who: track.id + 1 }];
     });
   }
 
@@ -245,8 +288,9 @@ function player(facts) {
   });
 
   show(now);
-  image.addEventListener("load", () => draw(original ? facesAt(video.currentTime) : facesIn(frames[now].i)));
-  new ResizeObserver(() => draw(original ? facesAt(video.currentTime) : facesIn(frames[now].i))).observe(screen);
+  redraw = () => draw(original ? facesAt(video.currentTime) : facesIn(frames[now].i));
+  image.addEventListener("load", redraw);
+  new ResizeObserver(redraw).observe(screen);
   if (facts.kind === "video") keptFile(id).then((file) => { if (file) useOriginal(file); });
 }
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from benchmarks.errors import RecordError, ServerDied
+from benchmarks.errors import OutputError, RecordError, ServerDied
 from benchmarks.record import SCHEMA, Check, Record, Series, load
 from benchmarks.running import keeping
 from tests.conftest import ROOT
@@ -79,3 +79,18 @@ def test_another_error_is_raised_and_what_was_measured_is_kept(tmp_path: Path) -
     with pytest.raises(ZeroDivisionError), keeping(record(), path):
         raise ZeroDivisionError("a mistake")
     assert load(path).state == "partial"
+
+
+def test_a_result_that_cannot_be_written_is_an_error_of_ours(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with pytest.raises(OutputError, match="could not be written"), keeping(record(), folder / "run.json"):
+        folder.rename(tmp_path / "moved").joinpath("..", "folder").write_text("in the way")
+
+
+def test_a_sample_that_is_no_number_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    record().save(path)
+    path.write_text(path.read_text().replace("0.015", "null"))
+    with pytest.raises(RecordError, match="no number"):
+        load(path)

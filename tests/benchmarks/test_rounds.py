@@ -22,6 +22,12 @@ def test_warm_up_is_not_counted() -> None:
     assert (len(calls), len(candidate.samples_s)) == (5, 2)
 
 
+def test_more_rounds_than_the_usual_most_may_be_asked_for() -> None:
+    candidate = Candidate("a", lambda: None)
+    measure([candidate], Effort(warm_up=0, min_repeats=12, max_repeats=10, target=1e9))
+    assert len(candidate.samples_s) == 12
+
+
 def test_the_budget_ends_a_measurement_that_does_not_settle() -> None:
     candidate = Candidate("a", lambda: None)
     measure([candidate], Effort(min_repeats=3, max_repeats=10**9, budget_s=0.05, target=0.0))

@@ -53,18 +53,21 @@ def test_frames_over_each_path_with_the_split(triton_cpu: EmbeddedTriton, tmp_pa
 def test_load_closed_and_open(triton_cpu: EmbeddedTriton, tmp_path: Path) -> None:
     table = tmp_path / "load.csv"
     record = run(
-        ["load", "--clients", "1,2", "--duration", "1", "--open", "80", "--open-duration", "2", "--frames", "2,4",
+        ["load", "--clients", "1,2", "--duration", "1", "--open", "80:3,150", "--open-duration", "2", "--frames", "2,4",
          "--csv", str(table), *addresses(triton_cpu)],
         tmp_path / "run.json",
     )  # fmt: skip
-    assert [series.name for series in record.series] == ["1 client", "2 clients", "open, 80% of the knee"]
-    for series in record.series:
+    answered = [series for series in record.series if series.labels.get("outcome") == "answered"]
+    names = ["1 client", "2 clients", "open, 80% of the knee", "open, 100% of the knee", "open, 150% of the knee"]
+    assert [series.name for series in answered] == names, "what is beyond the knee is compared with arrivals at the knee"
+    for series in answered:
         assert series.samples
         assert series.figures["failed"] == 0
+        assert "unsent" not in series.figures
     assert record.figures["knee"]["clients"] in (1, 2)
     lines = table.read_text().splitlines()
     assert lines[0].startswith("Concurrency,Request Rate,Inferences/Second,Client Send,Network+Server Send/Recv,Server Queue")
-    assert len(lines) == 4
+    assert [line.partition(",")[0] for line in lines[1:]] == ["1", "2", "", "", ""]
 
 
 def test_pipeline_from_file_to_verdict_and_the_reference(triton: EmbeddedTriton, tmp_path: Path) -> None:

@@ -263,3 +263,16 @@ def test_unknown_addresses_are_problems(api: httpx.Client) -> None:
         assert answer.status_code == status
         assert answer.json()["status"] == status
         assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_docs_page_names_every_address_option_and_error(api: httpx.Client) -> None:
+    document = api.get("/v1/openapi.json").json()
+    page = api.get("/docs").text
+    for path, methods in document["paths"].items():
+        assert path in page
+        for facts in methods.values():
+            assert f'id="{facts["operationId"]}"' in page
+            assert all(f">{option['name']}<" in page for option in facts.get("parameters", []))
+    for code in ("queue_full", "idempotency_key_reused", "disk_full"):
+        assert f">{code}<" in page
+    assert "`" not in page

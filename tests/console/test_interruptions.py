@@ -16,7 +16,7 @@ from console.supervisor import Console
 from serving import EmbeddedTriton
 from tests.clips import portrait, write_video
 from tests.conftest import free_port_settings
-from tests.console.conftest import console_settings
+from tests.console.conftest import console_settings, uploaded
 
 
 @pytest.fixture(scope="module")
@@ -179,3 +179,37 @@ def test_stop_finishes_what_is_at_hand(detectors: EmbeddedTriton, tmp_path: Path
     assert not any(psutil.pid_exists(pid) for pid in pids.values())
     with Console(settings) as second:
         assert check_ends(second, second.url, ids) == [1, 1]
+
+
+def test_consoles_that_share_a_database_must_share_a_folder(
+    detectors: EmbeddedTriton, tmp_path: Path, clips: dict[str, Path]
+) -> None:
+    url = f"sqlite:///{tmp_path / 'shared.sqlite3'}"
+    taking = console_settings(tmp_path / "a", database_url=url, triton_url=detectors.grpc_url)
+    working = console_settings(tmp_path / "b", database_url=url, triton_url=detectors.grpc_url, workers=1)
+    with Console(taking) as first, Console(working), httpx.Client(base_url=first.url, timeout=120, trust_env=False) as client:
+        document = uploaded(client, clips["face.jpg"])
+    assert (document["state"], document["error"]["code"]) == ("failed", "upload_missing")
+    assert "UNMASK_CONSOLE_DATA_DIR" in document["error"]["message"]
+
+
+def test_two_consoles_on_one_folder(detectors: EmbeddedTriton, tmp_path: Path, clips: dict[str, Path]) -> None:
+    settings = console_settings(tmp_path, triton_url=detectors.grpc_url, workers=1)
+    with (
+        Console(settings) as one,
+        Console(settings) as other,
+        httpx.Client(base_url=one.url, timeout=120, trust_env=False) as here,
+        httpx.Client(base_url=other.url, timeout=120, trust_env=False) as there,
+    ):
+        data = clips["face.jpg"].read_bytes()
+        headers = {"idempotency-key": "once"}
+        first = here.post("/v1/analyses", files={"file": ("a.jpg", data)}, headers=headers)
+        again = there.post("/v1/analyses", files={"file": ("a.jpg", data)}, headers=headers)
+        assert again.json()["id"] == first.json()["id"]
+        refused = there.post("/v1/analyses", files={"file": ("a.jpg", data + b"other")}, headers=headers)
+        assert (refused.status_code, refused.json()["code"]) == (422, "idempotency_key_reused")
+        documents = [uploaded(client, clips["face.jpg"]) for client in (here, there, here, there)]
+        assert {(document["state"], document["attempts"]) for document in documents} == {("done", 1)}
+        assert here.get("/v1/analyses").json()["total"] == 5
+        there.delete(documents[0]["links"]["self"])
+        assert here.get(documents[0]["links"]["self"]).status_code == 404

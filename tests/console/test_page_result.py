@@ -81,17 +81,41 @@ def test_nobody_in_the_picture(page: Page, api: httpx.Client, clips: dict[str, P
     axe(page)
 
 
+_DIFFERENCE = """async () => {
+  // The largest mean difference, of a channel seen over grey, between what is painted and the server's PNG.
+  const pixels = (picture) => {
+    const canvas = Object.assign(document.createElement("canvas"), { width: 56, height: 56 }), context = canvas.getContext("2d");
+    context.fillStyle = "#888";
+    context.fillRect(0, 0, 56, 56);
+    context.drawImage(picture, 0, 0, 56, 56);
+    return context.getImageData(0, 0, 56, 56).data;
+  };
+  const maps = await (await fetch(`/v1/analyses/${document.getElementById("analysis").dataset.id}/heatmaps`)).json();
+  let worst = 0;
+  for (const { track_id: person, frames } of maps.tracks) {
+    for (const frame of frames) {
+      const served = new Image();
+      served.src = frame.png;
+      await served.decode();
+      const painted = document.querySelector(`[data-track="${person}"] [data-frame="${frame.frame_index}"] .heat`);
+      const ours = pixels(painted), theirs = pixels(served);
+      worst = Math.max(worst, ours.reduce((sum, value, at) => sum + Math.abs(value - theirs[at]), 0) / ours.length);
+    }
+  }
+  return worst;
+}"""
+
+
 def test_heat_maps(page: Page, api: httpx.Client, watched: Watched, clips: dict[str, Path]) -> None:
     document = uploaded(api, clips["two_faces.mp4"], frames=8, detector="trained_fake")
     page.goto(document["links"]["page"])
     button = page.get_by_role("button", name="Show where the detector looked")
-    button.press("Enter")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
     layers = page.locator(".crops .heat")
+    button.press("Enter")
     expect(layers).to_have_count(16)
-    page.wait_for_function(
-        "() => [...document.querySelectorAll('.crops .heat')].every((layer) => layer.complete && layer.naturalWidth === 112)"
-    )
-    expect(layers.first).to_have_attribute("alt", re.compile("(top|middle|bottom) (left|centre|right)|nowhere"))
+    expect(layers.first).to_have_attribute("aria-label", re.compile("(top|middle|bottom) (left|centre|right)|nowhere"))
     expect(page.locator("#heat-legend")).to_contain_text("do not show which pixels were changed")
     # Each lies exactly over its crop.
     face, layer = page.locator(".crops .face > img:first-child").last.bounding_box(), layers.last.bounding_box()
@@ -102,6 +126,23 @@ def test_heat_maps(page: Page, api: httpx.Client, watched: Watched, clips: dict[
     assert abs(face["width"] - layer["width"]) < 1
     shot(page, "result_heat")
     axe(page)
+    # Over the picture, too, each over the square that the detector was given: the face's box and its margin.
+    over = page.locator("#maps .heat")
+    expect(over).to_have_count(2)
+    box, square = page.locator("#boxes rect").first.bounding_box(), over.first.bounding_box()
+    assert box is not None
+    assert square is not None
+    assert abs((box["x"] + box["width"] / 2) - (square["x"] + square["width"] / 2)) < 2
+    assert abs(square["height"] - 1.3 * max(box["width"], box["height"])) < 8  # the box has its stroke round it
+    page.locator("#heat-player").press("Space")
+    expect(over.first).to_be_hidden()
+    page.locator("#heat-player").press("Space")
+    expect(over.first).to_be_visible()
+    page.locator("#seek").press("Home")
+    expect(over).to_have_count(2)
+    # All of it came with one request, and is what the server's own pictures show.
+    assert [url for url in asked if "heatmaps" in url] == [url for url in asked if url.endswith(f"{document['id']}/heatmaps")]
+    assert page.evaluate(_DIFFERENCE) < 3
     page.locator("#theme").click()
     shot(page, "result_heat_dark")
     axe(page)
@@ -116,3 +157,38 @@ def test_heat_maps(page: Page, api: httpx.Client, watched: Watched, clips: dict[
     page.get_by_role("button", name="Show where the detector looked").click()
     expect(page.locator("#heat-words")).to_contain_text("This server has no heat maps")
     expect(layers).to_have_count(0)
+
+
+def test_tags_of_a_crowd_stand_apart(page: Page) -> None:
+    page.goto("/")
+    found = page.evaluate(
+        """async () => {
+          const { arrange, leader } = await import("/static/overlay.js");
+          let seed = 7;
+          const random = () => (seed = (seed * 48271) % 2147483647) / 2147483647;
+          const results = [];
+          for (const [faces, wide, high] of [[2, 358, 203], [7, 358, 203], [12, 700, 394], [30, 700, 394]]) {
+            const room = { left: 10, top: 0, right: 10 + wide, bottom: high };
+            const tags = Array.from({ length: faces }, (_, who) => {
+              const side = 12 + 30 * random(), left = room.left + (wide / 3) * (1 + random()), top = high / 3 + 40 * random();
+              return { who, width: 66, height: 19, face: { left, top, right: left + side, bottom: top + side } };
+            });
+            const memory = new Map(), places = arrange(tags, room, memory);
+            const apart = (a, b) => a.right <= b.left || b.right <= a.left || a.bottom <= b.top || b.bottom <= a.top;
+            const seen = places.filter(Boolean);
+            results.push({
+              faces,
+              placed: seen.length,
+              apart: seen.every((place, at) => seen.slice(0, at).every((other) => apart(place, other))),
+              inside: seen.every((p) => p.left >= room.left && p.right <= room.right && p.top >= room.top && p.bottom <= room.bottom),
+              same: JSON.stringify(arrange(tags, room, memory).map((p) => p?.name)) === JSON.stringify(places.map((p) => p?.name)),
+              lines: places.filter((place, at) => place && leader(place, tags[at].face)).length,
+            });
+          }
+          return results;
+        }"""
+    )
+    for result in found:
+        assert (result["placed"], result["apart"], result["inside"]) == (result["faces"], True, True), result
+    assert found[0]["same"]
+    assert found[-1]["lines"] > 0

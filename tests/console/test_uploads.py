@@ -1,8 +1,11 @@
 """Hostile and unlucky uploads: the right status, flat memory, and nothing left on the disk."""
 
+import contextlib
 import io
 import json
+import shutil
 import socket
+import subprocess
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -260,3 +263,47 @@ def test_problem_of_an_upload_is_readable(client: httpx.Client) -> None:
     assert problem["instance"] == "/v1/analyses"
     assert "mp4" in problem["detail"]
     assert str(Path("uploads")) not in problem["detail"]
+
+
+def test_room_is_looked_for_while_reading(tmp_path: Path) -> None:
+    """A body without a length is stopped where the disk has no room left for it, long before the disk is full."""
+    keep = shutil.disk_usage(tmp_path).free - 24 * 2**20
+    with Console(console_settings(tmp_path, min_free_disk_bytes=keep, triton_url="127.0.0.1:9")) as cramped:
+        body = pieces(bytes(128 * 2**20))
+        with httpx.Client(base_url=cramped.url, timeout=60, trust_env=False) as client:
+            answer = client.post("/v1/analyses", content=body, headers={"content-type": "video/mp4"})
+        assert (answer.status_code, answer.json()["code"]) == (507, "disk_full")
+        assert left_behind(cramped) == []
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 6 MB."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(path)], check=False, capture_output=True
+    ).returncode:
+        pytest.skip("this user may not mount a small file system")
+    yield path
+    subprocess.run(["umount", str(path)], check=True)
+
+
+def test_full_disk(small_disk: Path) -> None:
+    settings = console_settings(small_disk / "data", min_free_disk_bytes=0, triton_url="127.0.0.1:9")
+    with Console(settings) as cramped, httpx.Client(base_url=cramped.url, timeout=60, trust_env=False) as client:
+        kept = client.post("/v1/analyses", files={"file": ("a.png", png(500_000))}).json()
+        answer = client.post("/v1/analyses", content=pieces(png(9_000_000)), headers={"content-type": "image/png"})
+        assert (answer.status_code, answer.json()["code"]) == (507, "disk_full")
+        assert left_behind(cramped) == [kept["id"]]
+        with (small_disk / "data" / "filler").open("wb", buffering=0) as filler, contextlib.suppress(OSError):
+            while True:
+                filler.write(bytes(4096))
+        assert client.get("/v1/analyses").json()["total"] == 1
+        answer = client.post("/v1/analyses", files={"file": ("a.png", png(100))})
+        assert (answer.status_code, answer.json()["code"]) == (507, "disk_full")
+        # The remedy works although nothing can be written.
+        assert client.delete(kept["links"]["self"]).status_code == 204
+        assert left_behind(cramped) == []
+        assert client.get("/v1/analyses").json()["total"] == 0
+        assert client.post("/v1/analyses", files={"file": ("a.png", png(100))}).status_code == 202

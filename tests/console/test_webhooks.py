@@ -1,9 +1,11 @@
 """Webhooks: signed, tried again, and kept away from private addresses."""
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -158,4 +160,42 @@ def test_private_addresses_are_refused(tmp_path: Path, listener: Listener, host:
     Courier(database, settings).deliver_due()
     assert "private address" in (kept(database).last_error or "")
     assert listener.requests == []
+    database.close()
+
+
+@pytest.mark.parametrize("listener", [(204,)], indirect=True)
+def test_receivers_that_never_finish_hold_nobody_up(tmp_path: Path, listener: Listener) -> None:
+    """One that is silent, one that answers a byte at a time for ever; each read alone would be in time."""
+    settings = console_settings(tmp_path, webhook_allow_private=True, webhook_attempts=3, webhook_timeout_s=2)
+    settings.make_dirs()
+    database = Database(settings.database)
+    database.create()
+    done = threading.Event()
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as silent, socket.create_server(("127.0.0.1", 0)) as slow:
+
+        def trickle() -> None:
+            connection, _ = slow.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.sendall(b"HTTP/1.1 200 OK\r\nx-filler: ")
+                while not done.wait(0.1):
+                    connection.sendall(b"a")
+
+        thread = threading.Thread(target=trickle, daemon=True)
+        thread.start()
+        urls = [f"http://127.0.0.1:{silent.getsockname()[1]}/{number}" for number in range(10)]
+        urls += [f"http://127.0.0.1:{slow.getsockname()[1]}/", listener.url]
+        with database.write() as session:
+            for number, url in enumerate(urls):
+                row = DeliveryRow(id=f"d{number:02}", analysis_id="a", url=url, body="{}", attempts=0, state="pending")
+                row.next_at = float(number)  # the good one is the last in the line
+                session.add(row)
+        assert Courier(database, settings).deliver_due() == 6  # four of the ten, and both others
+        done.set()
+        thread.join()
+    with database.read() as session:
+        rows = {row.id: row for row in session.scalars(select(DeliveryRow))}
+    assert rows["d11"].state == "delivered"
+    assert len(listener.requests) == 1
+    assert "no answer within 2 s" in (rows["d10"].last_error or "")
+    assert [rows[f"d{number:02}"].attempts for number in range(10)] == [1] * 4 + [0] * 6
     database.close()

@@ -40,3 +40,12 @@ def test_errors_of_a_running_server_are_logged_at_once(caplog: pytest.LogCapture
     relay.release()
     relay.run()
     assert [record.getMessage() for record in caplog.records] == ["out of luck"]
+
+
+def test_what_the_guard_and_the_workers_say_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, logger="unmask.triton")
+    relay = LogRelay(io.StringIO(f'{HEAD.replace("E1120", "I1120")}"busy"\nunmask: this worker stood still for 1.20 s\n'))
+    relay.run()
+    assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
+        (logging.WARNING, "this worker stood still for 1.20 s")
+    ]

@@ -1,6 +1,9 @@
 """A worker dies or stands still, or Triton crashes: errors meanwhile, never another clip's answer, and the server comes back."""
 
+import contextlib
+import http.client
 import os
+import shutil
 import signal
 import threading
 import time
@@ -15,6 +18,7 @@ from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
 from serving import EmbeddedTriton
+from serving.readiness import loaded_models
 from tests.conftest import free_port_settings
 
 BACK_WITHIN_S = 180.0
@@ -82,3 +86,25 @@ def test_a_lost_worker_costs_errors_and_no_wrong_answer(
         assert failures, "the worker was lost, and nothing was noticed"
         assert successes >= 6, "the server did not come back"
     assert any(record.levelname == "WARNING" and "starting Triton anew" in record.message for record in caplog.records)
+
+
+def test_a_server_that_is_started_anew_loads_what_the_repository_holds_then(repository: Path, tmp_path: Path) -> None:
+    changing = tmp_path / "repository"
+    shutil.copytree(repository, changing, copy_function=os.link, ignore=shutil.ignore_patterns(".built"))
+    with EmbeddedTriton(free_port_settings(changing, profile="reference", explainer=False, drain_timeout_s=0)) as server:
+        # As exports to a running server do: one detector comes, another one goes.
+        came = shutil.copytree(changing / "deepfake_detector", changing / "came_later")
+        config = came / "config.pbtxt"
+        config.write_text(config.read_text().replace('"deepfake_detector"', '"came_later"'))
+        shutil.rmtree(changing / "deepfake_detector")
+        before = process_of(server, "bin/tritonserver")
+        crash_triton(server)
+        end = time.monotonic() + BACK_WITHIN_S
+        states: dict[str, str] = {}
+        while states.get("came_later") != "READY" and time.monotonic() < end and server.alive():
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                states = loaded_models(server.http_url, server.admin_key)
+            time.sleep(0.2)
+        loaded = {name: state for name, state in states.items() if state}
+        assert loaded == {"came_later": "READY", "clip_head": "READY", "frame_encoder": "READY"}
+        assert process_of(server, "bin/tritonserver") != before
