@@ -15,6 +15,7 @@ import socket
 import ssl
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -113,7 +114,8 @@ class Courier:
         rows = self._take()
         if not rows:
             return 0
-        errors = asyncio.run(self._send_all(rows))
+        with ThreadPoolExecutor(1, "unmask-webhooks") as beside:  # whoever calls may have an event loop of his own
+            errors = beside.submit(lambda: asyncio.run(self._send_all(rows))).result()
         with self._database.write() as session:
             for row, error in zip(rows, errors, strict=True):
                 kept = session.get(DeliveryRow, row.id)
