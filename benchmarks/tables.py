@@ -1,5 +1,6 @@
 """Result files as tables on the terminal."""
 
+import sys
 from collections.abc import Callable, Sequence
 
 from rich.console import Console
@@ -10,9 +11,14 @@ from benchmarks.record import Record, Series
 from benchmarks.samples import LEAST_SAMPLES
 
 
+def _console() -> Console:
+    """The terminal; a file or a pipe has no width, and gets one that cuts nothing off."""
+    return Console(width=None if sys.stdout.isatty() else 160)
+
+
 def show(record: Record, console: Console | None = None) -> None:
     """Prints a run: its series, its promises and its notes."""
-    console = console or Console()
+    console = console or _console()
     console.print(_series_table(record))
     if record.checks:
         table = Table(title="promises")
@@ -113,4 +119,4 @@ def show_differences(differences: Sequence[Difference], threshold: float, consol
         word = "SLOWER" if item.regressed(threshold) else "faster" if item.high < 1 and item.ratio < 1 - threshold else ""
         interval = f"{item.low:.3f} to {item.high:.3f}" if item.enough else f"too few samples ({LEAST_SAMPLES} needed)"
         table.add_row(item.name, f"{item.ratio:.3f}", interval, word if item.enough else "")
-    (console or Console()).print(table)
+    (console or _console()).print(table)
