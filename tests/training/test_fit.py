@@ -14,7 +14,13 @@ from export.load import load_detector
 from training import checkpoints
 from training.batches import FrameBatches, Phase, difficulty_of
 from training.clips import ClipMaker
-from training.errors import CheckpointError, CheckpointMismatchError, CheckpointWriteError, EmptyClassError
+from training.errors import (
+    CheckpointError,
+    CheckpointMismatchError,
+    CheckpointWriteError,
+    EmptyClassError,
+    TrainingError,
+)
 from training.fit_clips import (
     GENUINE_VARIANTS,
     ClipFitSettings,
@@ -26,7 +32,7 @@ from training.fit_clips import (
     make_genuine_clips,
     margins,
 )
-from training.fit_frames import FrameFit, FrameFitSettings, schedule
+from training.fit_frames import FrameFit, FrameFitSettings, check_blocks, schedule
 from training.frame_model import FrameModel
 from training.losses import frame_loss
 from training.pairs import PairMaker
@@ -138,6 +144,55 @@ def test_a_run_that_is_cut_short_is_validated_where_it_is(records: list[Record],
         FrameFit(settings=cut, folder=tmp_path, workers=0).run(maker, validate=validate)
     assert len(looked) == 1
     assert checkpoints.load(tmp_path / "frames_best.pt")["step"] == 4
+
+
+def test_patience_is_what_is_left_of_it_after_a_stop(records: list[Record], tmp_path: Path) -> None:
+    maker = PairMaker(records)
+
+    def run(stop_at: int | None = None) -> int:
+        fit = FrameFit(settings=SMALL, folder=tmp_path, workers=0)
+        fit.run(maker, validate=lambda _: {"auc": 0.6}, validate_every=1, patience=2, stop_at=stop_at)
+        return fit.step
+
+    assert run(stop_at=2) == 2
+    # One look was better than none, two were not better than it; a run that has ended stays where it is.
+    assert run() == 3
+    assert run() == 3
+    assert checkpoints.load(tmp_path / "frames_best.pt")["step"] == 1
+
+
+def test_a_phase_that_leaves_out_what_has_learned_is_refused(records: list[Record], tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    other = FrameModel()
+    torch.nn.init.ones_(other.encoder.backbone.get_parameter("layer3.2.bn3.weight"))
+    checkpoints.save(tmp_path / "other.pt", {"model": other.state_dict()}, settings={})
+    few = replace(SMALL, phases=(Phase(steps=1, window_px=32, pairs=2, windows=2, blocks=1),))
+    with pytest.raises(TrainingError, match=r"has BLOCKS 1, but 3 blocks of a layer have learned"):
+        FrameFit(settings=few, folder=tmp_path / "run", workers=0).run(PairMaker(records), init=tmp_path / "other.pt")
+
+
+def test_blocks_may_only_become_more() -> None:
+    model = FrameModel()
+    all_of_them, one = (Phase(steps=2, window_px=32, pairs=2, blocks=count) for count in (0, 1))
+    check_blocks(model, (one, all_of_them), 0)
+    with pytest.raises(TrainingError, match="set its BLOCKS to 0"):
+        check_blocks(model, (all_of_them, one), 0)
+    # What lies behind is not looked at.
+    check_blocks(model, (all_of_them, one), 4)
+
+
+def test_a_run_of_another_network_is_a_mismatch(tmp_path: Path) -> None:
+    checkpoints.save(tmp_path / "other.pt", {"model": {"classifier.weight": torch.zeros(3, 5)}}, settings={})
+    with pytest.raises(CheckpointMismatchError, match="holds another network"):
+        FrameModel().start_from(tmp_path / "other.pt")
+
+
+def test_a_small_file_on_a_full_disk_is_a_checkpoint_error(tmp_path: Path) -> None:
+    checkpoints.write_text(tmp_path / "h.json", "[1]")
+    (tmp_path / "h.json.partial").symlink_to("/dev/full")
+    with pytest.raises(CheckpointWriteError, match="free some room and resume"):
+        checkpoints.write_text(tmp_path / "h.json", "[1, 2]")
+    assert (tmp_path / "h.json").read_text() == "[1]"
 
 
 def test_difficulty_rises_evenly_from_phase_to_phase() -> None:
