@@ -19,8 +19,10 @@ from training.errors import (
     CheckpointMismatchError,
     CheckpointWriteError,
     EmptyClassError,
+    LeakError,
     TrainingError,
 )
+from training.features import kept_features, made_of, read_features, write_features
 from training.fit_clips import (
     GENUINE_VARIANTS,
     ClipFitSettings,
@@ -41,8 +43,6 @@ from training.run import (
     best_frame_model,
     fit_clips_stage,
     fit_frames_stage,
-    read_features,
-    write_features,
     write_run_weights,
 )
 from training.shards import Record
@@ -71,7 +71,7 @@ def loss_of(model: FrameModel, records: list[Record]) -> float:
 def test_a_smoke_run_lowers_the_loss_and_writes_weights_that_load(records: list[Record], tmp_path: Path) -> None:
     settings = RunSettings(
         frames=replace(SMALL, phases=(Phase(steps=30, window_px=32, pairs=3, windows=2),)),
-        clips=ClipFitSettings(epochs=2, hidden_size=16), hidden_sizes=(16,), train_clip_pairs=4, val_clip_pairs=4, clip_frames=(3, 4),
+        clips=ClipFitSettings(epochs=2), hidden_sizes=(16,), train_clip_pairs=4, val_clip_pairs=4, clip_frames=(3, 4),
         validation_pairs=2,
     )  # fmt: skip
     model = fit_frames_stage(records, settings, tmp_path, workers=0, validate_every=30)
@@ -237,7 +237,7 @@ def test_the_head_starts_as_the_mean_of_frames_and_learns_what_time_adds() -> No
     start, mean = margins(head, validation), frame_mean_margins(model.classifier, validation)
     assert np.corrcoef(start, mean)[0, 1] > 0.999
     assert np.allclose(start, mean, atol=0.05 * np.abs(mean).max() + 0.02)
-    fitted, history = fit_head(head, train, validation, ClipFitSettings(epochs=6, hidden_size=32, learning_rate=3e-3))
+    fitted, history = fit_head(head, train, validation, ClipFitSettings(epochs=6, learning_rate=3e-3))
     assert head_auc(fitted, validation) > history[0]["val_auc"] + 0.2
 
 
@@ -269,6 +269,44 @@ def test_features_read_back(tmp_path: Path) -> None:
             before.pair,
         )
         assert np.allclose(after.features, before.features, atol=1e-3)
+
+
+def test_features_are_made_anew_for_another_encoder_and_kept_for_the_same(tmp_path: Path, records: list[Record]) -> None:
+    encoder = torch.nn.Linear(2, 2)
+    made: list[int] = []
+
+    def make() -> list[FeatureClip]:
+        made.append(1)
+        return clips_that_differ_in_time(2, len(made))
+
+    path = tmp_path / "f.npz"
+    first = kept_features(path, made_of(encoder, records, 3), make)
+    again = kept_features(path, made_of(encoder, records, 3), make)
+    assert len(made) == 1
+    assert all(np.array_equal(a.features, b.features) for a, b in zip(first, again, strict=True))
+    kept_features(path, made_of(encoder, records, 4), make)
+    kept_features(path, made_of(encoder, records[1:], 4), make)
+    torch.nn.init.zeros_(encoder.weight)
+    kept_features(path, made_of(encoder, records[1:], 4), make)
+    assert len(made) == 4
+
+
+def test_damaged_features_are_a_checkpoint_error(tmp_path: Path) -> None:
+    write_features(tmp_path / "f.npz", clips_that_differ_in_time(2, 0))
+    (tmp_path / "f.npz").write_bytes((tmp_path / "f.npz").read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match="delete it and resume"):
+        read_features(tmp_path / "f.npz")
+
+
+def test_a_person_on_both_sides_ends_the_run_before_it_starts(records: list[Record], tmp_path: Path) -> None:
+    both = [*records, replace(records[0], split="test")]
+    with pytest.raises(LeakError, match="made/person-0 is in train"):
+        fit_frames_stage(both, RunSettings(frames=SMALL), tmp_path, workers=0)
+
+
+def test_a_split_without_genuine_pictures_is_named(records: list[Record], tmp_path: Path) -> None:
+    with pytest.raises(EmptyClassError, match="split 'val' has 0 of 6 pictures"):
+        fit_frames_stage(records[:6], RunSettings(frames=SMALL), tmp_path, workers=0)
 
 
 def test_fine_tuning_starts_from_a_checkpoint_that_export_reads(records: list[Record], tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from training.errors import EmptyClassError, LeakError, ManifestError
-from training.manifest import Item, check_classes, check_leaks, read_manifest, write_manifest
+from training.errors import LeakError, ManifestError
+from training.manifest import Item, check_leaks, check_people, read_manifest, write_manifest
 from training.readers import celeb_df, dfdc, faceforensics, folders, split_of, table
 
 
@@ -47,9 +47,13 @@ def test_unused_files_do_not_leak() -> None:
     check_leaks([item("a.mp4", "unused", "ann"), item("b.mp4", "test", "ann")])
 
 
-def test_an_empty_class_is_named_with_the_counts() -> None:
-    with pytest.raises(EmptyClassError, match="'train' has 1 real and 0 fake files; at least one fake"):
-        check_classes([item("a.mp4"), item("b.mp4", "test", label="fake")], "train")
+def test_people_of_pictures_that_were_cut_out_are_checked_too() -> None:
+    rows = [("d", ("ann", "bob"), "train", "1.mp4"), ("d", ("cat",), "test", "2.mp4")]
+    check_people(rows)
+    # The same name in another data set is somebody else.
+    check_people([*rows, ("other", ("bob",), "test", "3.mp4")])
+    with pytest.raises(LeakError, match=r"d/bob is in train \(1\.mp4\) and val \(3\.mp4\)"):
+        check_people([*rows, ("d", ("bob",), "val", "3.mp4")])
 
 
 @pytest.mark.parametrize(
