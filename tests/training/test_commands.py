@@ -132,6 +132,15 @@ def test_a_wrong_phase_is_a_usage_error(tmp_path: Path, phase: str) -> None:
     assert phase in result.output
 
 
+def test_clips_that_cannot_be_written_are_an_error_without_a_traceback(records: list[Record], tmp_path: Path) -> None:
+    write_shard(tmp_path / "data" / "a.npz", records)
+    (tmp_path / "taken").write_text("a file where a folder is asked for")
+    out = tmp_path / "taken" / "clips"
+    result = CliRunner().invoke(evaluate, ["make-clips", "--shards", str(tmp_path / "data"), "--out", str(out), "--pairs", "1"])
+    assert result.exit_code == 1
+    assert "unmask evaluate make-clips:" in result.output
+
+
 def test_made_clips_are_files_with_a_table(records: list[Record], tmp_path: Path) -> None:
     write_shard(tmp_path / "data" / "a.npz", records)
     result = CliRunner().invoke(
