@@ -218,7 +218,9 @@ class FrameFit:
                 "still to come may be changed: use its phases up to there, or another folder"
             )
         model.load_state_dict(state["model"])
-        average.state = state["average"]
+        for name, value in state["average"].items():
+            # Into what is there, which lies on the run's device; checkpoints are read into the CPU's memory.
+            average.state[name].copy_(value)
         optimizer.load_state_dict(state["optimizer"])
         self.step, self.history, self.best = state["step"], state["history"], state["best"]
         logger.info("resumed from %s at step %d", self.checkpoint, self.step)
