@@ -64,6 +64,21 @@ def load(path: Path, *, settings: dict[str, Any] | None = None, may_differ: Sequ
     return dict(state)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Writes a small file, whole or not at all.
+
+    Raises:
+        CheckpointWriteError
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise CheckpointWriteError(f"{path} cannot be written: {error}; free some room and resume") from error
+
+
 def weights_of_run(path: Path) -> dict[str, Any] | None:
     """The weights, moving average first, in a checkpoint that ``save`` wrote; None for any other file."""
     import torch

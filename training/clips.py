@@ -54,11 +54,12 @@ class ClipMaker:
         genuine = [record for record in records if record.label == "real"]
         if not genuine:
             raise EmptyClassError(f"of {len(records)} pictures none is real; clips are made of real ones: add some")
-        self.photographs = [record for record in genuine if record.dataset != "clips"]
-        by_source: dict[str, list[Record]] = defaultdict(list)
+        self.photographs = [record for record in genuine if not record.from_video]
+        by_source: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
         for record in genuine:
-            if record.dataset == "clips":
-                by_source[record.source].append(record)
+            if record.from_video:
+                # Files of the same name lie in several folders.
+                by_source[record.dataset, record.identity, record.source].append(record)
         self.videos = [frames for frames in by_source.values() if len(frames) >= 8]
 
     def make(self, kind: ClipKind, frames: int, rng: np.random.Generator, *, severity: float) -> ClipPair:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from preprocess import ExtractionOptions, PreprocessError, Preprocessor
 from preprocess.faces import Face, FaceFinder
 from training.errors import ManifestError, PictureError
-from training.landmarks import laid_over, mean_face
+from training.landmarks import laid_over
 from training.manifest import Item
 from training.shards import Record, decode_picture
 
@@ -108,16 +108,17 @@ def videos(items: Sequence[Item], mean: NDArray[np.float32], *, frames: int, dat
                     Record(
                         encoded=_png(picture), box_px=(face.box.x0, face.box.y0, face.box.x1, face.box.y1),
                         points_px=laid_over(mean, face.points),
-                        identity="+".join(item.identities), source=Path(item.path).name, split=item.split, label=item.label,
+                        identity="+".join(item.identities), source=_source(item), split=item.split, label=item.label,
                         dataset=dataset or item.dataset, method=item.method, native_face_px=native_px,
                     )
                 )  # fmt: skip
     return collected
 
 
-def mean_of(records: Sequence[Record]) -> NDArray[np.float32]:
-    """The mean face of records with measured points, (478, 2)."""
-    return mean_face(record.points_px for record in records)
+def _source(item: Item) -> str:
+    """The file's name, with its compression: data sets give all compressions of a video the same name."""
+    name = Path(item.path).name
+    return f"{item.compression}/{name}" if item.compression else name
 
 
 def _frames_of(item: Item, preprocessor: Preprocessor, frames: int) -> Iterator[tuple[NDArray[np.uint8], float]]:

@@ -30,7 +30,7 @@ def fail(command: str, error: Exception, code: int = EXIT_INPUT) -> NoReturn:
 
 
 def read_items(data: Sequence[str], root: Path | None = None) -> "list[Item]":
-    """The files that ``--data`` names, checked for leaks; ``root`` is where they lie, if not beside their table."""
+    """The files that ``--data`` names, checked for leaks; ``root`` is where those of tables lie, if not beside them."""
     from dataclasses import replace
 
     from training.errors import ManifestError
@@ -43,9 +43,18 @@ def read_items(data: Sequence[str], root: Path | None = None) -> "list[Item]":
         kind, _, path = entry.partition(":")
         if kind not in readers or not path:
             raise ManifestError(f"--data is {entry!r}; it must be KIND:PATH with KIND one of {', '.join(readers)}")
-        items += readers[kind](Path(path))
+        found = readers[kind](Path(path))
+        if root and kind in ("table", "manifest"):
+            beside = Path(path).parent
+            found = [
+                replace(item, path=str(root / Path(item.path).relative_to(beside)))
+                if Path(item.path).is_relative_to(beside)
+                else item
+                for item in found
+            ]
+        items += found
     check_leaks(items)
-    return [replace(item, path=str(root / Path(item.path).name)) for item in items] if root else items
+    return items
 
 
 class Progress:

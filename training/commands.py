@@ -36,6 +36,8 @@ def collect(
 ) -> None:
     """Find the faces once and keep them, with their surroundings, as shards."""
     log_to_stderr(verbose)
+    from dataclasses import replace
+
     from training import collect as collecting
     from training.errors import TrainingError
     from training.landmarks import default_mean_face
@@ -53,7 +55,8 @@ def collect(
         if items:
             seen = collecting.videos([item for item in items if item.split != "unused"], default_mean_face(), frames=frames)
             write_shard(out / "videos.npz", seen.records)
-            write_manifest(out / "manifest.jsonl", items)
+            # A manifest's paths are taken from its own folder, and these were named from elsewhere.
+            write_manifest(out / "manifest.jsonl", [replace(item, path=str(Path(item.path).absolute())) for item in items])
             click.echo(f"videos: {len(seen.records)} faces of {len(items)} files; left out: {dict(seen.skipped) or 'none'}")
     except TrainingError as error:
         fail("train collect", error)
@@ -183,7 +186,7 @@ def fit(
             training_data=_described(records),
             caveat=run.caveat_of(stage),
         )  # fmt: skip
-    except (TrainingError, ExportError) as error:
+    except (TrainingError, ExportError, OSError) as error:
         fail("train fit", error)
         return
     click.echo(
@@ -217,7 +220,7 @@ def _phases(given: Sequence[str]) -> Any:
 def _described(records: Sequence[Any]) -> str:
     from collections import Counter
 
-    count = Counter(record.dataset for record in records if record.split == "train")
+    count = Counter(record.dataset for record in records if record.split == "train" and record.label == "real")
     return "self-blended and swapped fakes made of " + ", ".join(
         f"{number} pictures of {name}" for name, number in sorted(count.items())
     )

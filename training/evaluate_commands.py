@@ -189,7 +189,7 @@ def make_clips(
     try:
         records = [record for record in read_shards(sorted(shards.glob("*.npz"))) if record.split == split]
         table = write_made_clips(ClipMaker(records), kinds, out, pairs=pairs, frames=frames, severity=severity, seed=seed)
-    except TrainingError as error:
+    except (TrainingError, OSError) as error:
         fail("evaluate make-clips", error)
         return
     click.echo(str(table))

@@ -65,8 +65,7 @@ def frame_figures(examinee: Examinee, records: Sequence[Record], *, pairs: int, 
             crops = np.concatenate([np.stack([pair.crops[label] for pair in made]) for label in (0, 1)])
             scores = examinee.scores(examinee.single_frames(crops))
             labels = np.repeat([0, 1], pairs)
-            # A pair is drawn whole: its two pictures share a face.
-            groups = [str(number % pairs) for number in range(2 * pairs)]
+            groups = [pair.identity for _ in (0, 1) for pair in made]
             out[f"{kind}, {name}"] = measure(labels, scores, threshold=info.threshold, groups=groups).as_dict()
     return out
 
@@ -164,7 +163,7 @@ def length_figures(
 
     Real clips of the cache are too short for 100 frames, so every clip is a photograph seen by a moving camera.
     """
-    photographs = [record for record in records if record.dataset != "clips"]
+    photographs = [record for record in records if not record.from_video]
     info = examinee.info
     clips = make_feature_clips(
         examinee.encoder, ClipMaker(photographs), FRAME_KINDS, pairs=pairs, frames=(max(lengths), max(lengths)), seed=seed,

@@ -46,7 +46,6 @@ class FeatureClip:
 class ClipFitSettings:
     """Everything that decides the result."""
 
-    hidden_size: int = 128
     epochs: int = 15
     batch: int = 32
     learning_rate: float = 1e-4

@@ -4,7 +4,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -106,11 +106,13 @@ class FrameFit:
         Args:
             validate: Takes the moving average in evaluation mode, returns figures; ``auc`` decides what is kept as best.
             patience: Validations without a better AUC before the run ends; 0: never.
-            init: Weights to start from, of any layout that ``unmask export`` reads; their encoder is taken.
+            init: Weights to start from, of any layout that ``unmask export`` reads (their encoder is taken), or a checkpoint of
+                another run (everything is taken).
             stop_at: Ends before this step with a checkpoint, as a kill would.
 
         Raises:
             CheckpointWriteError, CheckpointMismatchError, DataError
+            TrainingError: See ``check_blocks``; or the loss is not finite.
             ExportError: ``init`` cannot be read.
         """
         settings, total = self.settings, plan(self.settings.phases)
@@ -123,9 +125,13 @@ class FrameFit:
         optimizer = torch.optim.AdamW(_groups(model, settings.weight_decay), lr=settings.learning_rate, fused=True)
         if self.checkpoint.exists():
             self._restore(model, average, optimizer)
+        check_blocks(model, settings.phases, self.step)
         batches = FrameBatches(maker, settings.phases, settings.pair_options(), settings.seed)
-        saved_at, smooth, since_best = time.monotonic(), math.nan, 0
+        saved_at, smooth = time.monotonic(), math.nan
         end = min(total, stop_at if stop_at is not None else total)
+        if patience and looks_since_best(self.history) >= patience:
+            # It had ended early before it was asked to go on.
+            end = self.step
         model.train()
         for batch in batches.from_step(self.step, workers=self.workers):
             if self.step >= end:
@@ -143,8 +149,8 @@ class FrameFit:
             if progress:
                 progress(self.step, total, smooth)
             if validate and (self.step % validate_every == 0 or self.step == total):
-                since_best = 0 if self._validated(validate, average, smooth) else since_best + 1
-                if patience and since_best >= patience:
+                self._validated(validate, average, smooth)
+                if patience and looks_since_best(self.history) >= patience:
                     logger.info(
                         "no better validation AUC than %.4f in %d looks: the run ends at step %d",
                         self.best,
@@ -163,18 +169,17 @@ class FrameFit:
 
     def _validated(
         self, validate: Callable[[FrameModel], dict[str, float]], average: MovingAverage, smooth_loss: float
-    ) -> bool:
+    ) -> None:
         """Validates the moving average and keeps it where it is better than all before."""
         figures = validate(averaged(average))
         self.history.append({"step": self.step, "time_s": time.time(), **{f"val_{k}": v for k, v in figures.items()}})
         logger.info("step %d: loss %.4f, validation %s", self.step, smooth_loss, figures)
         if figures["auc"] <= self.best:
-            return False
+            return
         self.best = figures["auc"]
         checkpoints.save(
             self.folder / "frames_best.pt", {"model": average.state, "step": self.step}, settings=self.settings.as_dict()
         )
-        return True
 
     def _train_step(
         self, model: FrameModel, optimizer: torch.optim.Optimizer, batch: FrameBatch
@@ -202,7 +207,7 @@ class FrameFit:
             "step": self.step, "phases": [asdict(phase) for phase in self.settings.phases], "history": self.history, "best": self.best,
         }  # fmt: skip
         checkpoints.save(self.checkpoint, state, settings=self.settings.as_dict())
-        (self.folder / "frames_history.json").write_text(json.dumps(self.history))
+        checkpoints.write_text(self.folder / "frames_history.json", json.dumps(self.history))
 
     def _restore(self, model: nn.Module, average: MovingAverage, optimizer: torch.optim.Optimizer) -> None:
         state = checkpoints.load(self.checkpoint, settings=self.settings.as_dict(), may_differ=("phases",))
@@ -213,10 +218,40 @@ class FrameFit:
                 "still to come may be changed: use its phases up to there, or another folder"
             )
         model.load_state_dict(state["model"])
-        average.state = state["average"]
+        for name, value in state["average"].items():
+            # Into what is there, which lies on the run's device; checkpoints are read into the CPU's memory.
+            average.state[name].copy_(value)
         optimizer.load_state_dict(state["optimizer"])
         self.step, self.history, self.best = state["step"], state["history"], state["best"]
         logger.info("resumed from %s at step %d", self.checkpoint, self.step)
+
+
+def looks_since_best(history: Sequence[Mapping[str, float]]) -> int:
+    """Validations after the one with the best AUC. Taken from the history, so that a resumed run has the patience that is left."""
+    looks = [entry["val_auc"] for entry in history if "val_auc" in entry]
+    return len(looks) - 1 - looks.index(max(looks)) if looks else 0
+
+
+def check_blocks(model: FrameModel, phases: Sequence[Phase], step: int) -> None:
+    """Refuses a phase to come that would leave out blocks that have learned, as those of other people's weights have.
+
+    Without them another network would be trained than the one that is validated and served.
+
+    Raises:
+        TrainingError: Such a phase is among them.
+    """
+    learned, all_blocks = model.learned_blocks()
+    for phase in phases:
+        if step >= phase.steps:
+            step -= phase.steps
+            continue
+        step = 0
+        if 0 < phase.blocks < learned:
+            raise TrainingError(
+                f"a phase of {phase.steps} steps has BLOCKS {phase.blocks}, but {learned} blocks of a layer have learned by then and would "
+                "be left out; set its BLOCKS to 0 (all)"
+            )
+        learned = max(learned, phase.blocks or all_blocks)
 
 
 def schedule(step: int, total: int, warm_up_steps: int, cool_down: float) -> float:

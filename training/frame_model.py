@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from export.detector import FrameEncoder
 from export.resnext import FEATURES, Bottleneck, ResNeXt50
 from training import checkpoints
+from training.errors import CheckpointMismatchError
 
 _SIDE_WIDTHS = {"layer2": 512, "layer3": 1024}
 """Channels of the layers (stride 8 and 16) that the side heads read."""
@@ -45,9 +46,15 @@ class FrameModel(nn.Module):
 
         Raises:
             ExportError: They cannot be read.
+            CheckpointMismatchError: A run's checkpoint is of another network.
         """
         if (mine := checkpoints.weights_of_run(path)) is not None:
-            self.load_state_dict(mine)
+            try:
+                self.load_state_dict(mine)
+            except RuntimeError as error:
+                raise CheckpointMismatchError(
+                    f"{path} holds another network than this version trains: {error}; start from weights of this version"
+                ) from error
             return
         from export.checkpoints import read_checkpoint
         from export.layouts import build
@@ -70,10 +77,15 @@ class FrameModel(nn.Module):
         features = torch.flatten(nn.functional.adaptive_avg_pool2d(x, 1), 1)
         return self.classifier(features), maps
 
-    def logits(self, frames: Tensor) -> Tensor:
-        """(N, H, W, 3) uint8 RGB -> logits (N, 2), by the encoder as it is served."""
-        out: Tensor = self.classifier(self.encoder(frames))
-        return out
+    def learned_blocks(self) -> tuple[int, int]:
+        """How many blocks of each layer have to be computed to compute all that the encoder does, and how many there are at most."""
+        learned, most = 1, 1
+        for number in range(1, 5):
+            for place, block in enumerate(self.encoder.backbone.get_submodule(f"layer{number}").children(), 1):
+                most = max(most, place)
+                if not _is_idle(block):
+                    learned = max(learned, place)
+        return learned, most
 
 
 def without_idle_blocks(encoder: FrameEncoder) -> FrameEncoder:
@@ -81,10 +93,15 @@ def without_idle_blocks(encoder: FrameEncoder) -> FrameEncoder:
     lean = copy.deepcopy(encoder)
     for layer in (lean.backbone.get_submodule(f"layer{number}") for number in range(1, 5)):
         for name, block in list(layer.named_children()):
-            assert isinstance(block, Bottleneck)
-            if block.downsample is None and not block.bn3.weight.any() and not block.bn3.bias.any():
+            if _is_idle(block):
                 setattr(layer, name, nn.Identity())
     return lean
+
+
+def _is_idle(block: nn.Module) -> bool:
+    """Whether a block has not learned yet and is its shortcut."""
+    assert isinstance(block, Bottleneck)
+    return block.downsample is None and not block.bn3.weight.any() and not block.bn3.bias.any()
 
 
 @torch.no_grad()

@@ -3,12 +3,12 @@
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from training.errors import EmptyClassError, LeakError, ManifestError
+from training.errors import LeakError, ManifestError
 
 Split = Literal["train", "val", "test", "unused"]
 """``train``: fitted on. ``val``: early stop, calibration, thresholds. ``test``: the examination, touched by neither."""
@@ -52,6 +52,26 @@ def check_leaks(items: Iterable[Item]) -> None:
         for identity in item.identities:
             seen[f"{item.dataset}/{identity}"].setdefault(item.split, item.path)
         seen[os.path.realpath(item.path)].setdefault(item.split, item.path)
+    _refuse(seen)
+
+
+def check_people(rows: Iterable[tuple[str, Sequence[str], str, str]]) -> None:
+    """``check_leaks`` of pictures that were cut out already.
+
+    Args:
+        rows: Data set, identities, split and source of each.
+
+    Raises:
+        LeakError: See ``check_leaks``.
+    """
+    seen: dict[str, dict[str, str]] = defaultdict(dict)
+    for dataset, identities, split, source in rows:
+        for identity in identities:
+            seen[f"{dataset}/{identity}"].setdefault(split, source)
+    _refuse(seen)
+
+
+def _refuse(seen: Mapping[str, Mapping[str, str]]) -> None:
     leaks = [
         f"{who} is in " + " and ".join(f"{split} ({path})" for split, path in where.items())
         for who, where in seen.items()
@@ -62,21 +82,6 @@ def check_leaks(items: Iterable[Item]) -> None:
         raise LeakError(
             f"{'; '.join(leaks[:5])}{more}; an identity or source belongs to one split: move the files, or split by identity"
         )
-
-
-def check_classes(items: Iterable[Item], split: Split, needed: Sequence[Label] = ("real", "fake")) -> None:
-    """Raises:
-    EmptyClassError: The split has no file of a needed class.
-    """
-    count = dict.fromkeys(get_args(Label), 0)
-    for item in items:
-        if item.split == split:
-            count[item.label] += 1
-    for label in needed:
-        if count[label] == 0:
-            raise EmptyClassError(
-                f"split {split!r} has {count['real']} real and {count['fake']} fake files; at least one {label} is needed"
-            )
 
 
 def write_manifest(path: Path, items: Iterable[Item]) -> None:

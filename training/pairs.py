@@ -35,7 +35,8 @@ class CropPair:
     """Longer side of the face's box before the crop."""
     quality_cost: float
     """See ``Corruption``."""
-    swapped: bool
+    identity: str
+    """Whose picture it was made of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +65,8 @@ class PairMaker:
             raise EmptyClassError(
                 f"of {len(records)} pictures none is real; self-blended fakes are made of real ones: add some"
             )
-        videos = [index for index, record in enumerate(self.records) if record.dataset == "clips"]
-        photographs = [index for index, record in enumerate(self.records) if record.dataset != "clips"]
+        videos = [index for index, record in enumerate(self.records) if record.from_video]
+        photographs = [index for index, record in enumerate(self.records) if not record.from_video]
         self._pools = [pool for pool in (photographs, videos) if pool]
         scaled = np.stack([_unit(record.points_px) for record in self.records])
         self._shape = scaled.reshape(len(scaled), -1)
@@ -93,7 +94,7 @@ class PairMaker:
         else:
             pair = self_blend(picture, points, rng, strength=3 - 2 * difficulty, plain=plain)
         after = draw(rng, severity=severity, min_scale=MIN_FACE_PX / box.side)
-        return _cropped(pair, box, after, rng, options, swapped=swapped)
+        return _cropped(pair, box, after, rng, options, identity=record.identity)
 
     def _donor(self, index: int, rng: np.random.Generator) -> int:
         """Another person whose face is turned much the same way."""
@@ -133,7 +134,7 @@ def _degraded(
 
 
 def _cropped(
-    pair: Pair, box: Box, after: Corruption, rng: np.random.Generator, options: PairOptions, *, swapped: bool
+    pair: Pair, box: Box, after: Corruption, rng: np.random.Generator, options: PairOptions, *, identity: str
 ) -> CropPair:
     real, fake = after.apply(pair.real), after.apply(pair.fake)
     ratio = real.shape[1] / pair.real.shape[1]
@@ -150,4 +151,4 @@ def _cropped(
     inside = mask > 0.1
     difference = np.abs(crops[0].astype(np.int16) - crops[1]).mean(-1)
     visible = float(difference[inside].mean()) if inside.any() else 0.0
-    return CropPair(crops=crops, mask=mask, visible=visible, face_px=side, quality_cost=after.quality_cost, swapped=swapped)
+    return CropPair(crops=crops, mask=mask, visible=visible, face_px=side, quality_cost=after.quality_cost, identity=identity)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from training.errors import ManifestError
 from training.manifest import Item, Label, Split, check_leaks
+from training.shards import PICTURE_SUFFIXES
 
 _VIDEO = frozenset((".mp4", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".m4v"))
-_PICTURE = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp"))
 
 
 def split_of(identity: str, *, val: float = 0.15, test: float = 0.15) -> Split:
@@ -28,8 +28,8 @@ def faceforensics(root: Path, *, splits: Path | None = None, compression: str | 
     """FaceForensics++ (Roessler et al., ICCV 2019): ``original_sequences/*/<c>/videos`` and ``manipulated_sequences/<method>/<c>/videos``.
 
     A manipulated video is named after its two people, ``<target>_<source>``. People who were swapped with each other belong
-    together, so the publishers' ``splits`` (a folder with train.json, val.json, test.json of pairs) is used where given; else
-    pairs that share a person are joined before they are divided.
+    together, so the publishers' ``splits`` (a folder with train.json, val.json, test.json of pairs; ``root/splits`` where that is
+    there) is used where given; else pairs that share a person are joined before they are divided.
 
     Raises:
         ManifestError, LeakError
@@ -47,6 +47,8 @@ def faceforensics(root: Path, *, splits: Path | None = None, compression: str | 
         raise ManifestError(
             f"{root} has no original_sequences/*/*/videos/*.mp4 or manipulated_sequences; name the folder that holds them"
         )
+    if splits is None and (root / "splits").is_dir():
+        splits = root / "splits"
     given = _published(splits) if splits else {}
     group = _joined(people for _, _, people, _, _ in found)
     items = [
@@ -141,6 +143,8 @@ def dfdc(root: Path) -> list[Item]:
                     )
         except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
             raise ManifestError(f"{listing} cannot be read as DFDC's metadata: {error!r}") from error
+    if not items:
+        raise ManifestError(f"{root}: none of the videos that its metadata.json name lies beside them; unpack the videos there")
     check_leaks(items)
     return items
 
@@ -148,10 +152,12 @@ def dfdc(root: Path) -> list[Item]:
 def table(path: Path) -> list[Item]:
     """A CSV with the columns ``path,label[,split][,identity][,dataset][,method][,compression]``; paths from the table's folder.
 
+    Where no split is given, people who are in one video (``ann+bob``) get one split together, that of a row which has one if any.
+
     Raises:
         ManifestError, LeakError
     """
-    items = []
+    rows: list[tuple[dict[str, str], tuple[str, ...]]] = []
     try:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
@@ -161,16 +167,21 @@ def table(path: Path) -> list[Item]:
                     f"{path} lacks the column(s) {', '.join(sorted(missing))}; its first line must be path,label[,split,...]"
                 )
             for row in reader:
-                source = row.get("identity") or row["path"]
-                items.append(
-                    Item(
-                        path=str(path.parent / row["path"]), label=row["label"].strip().lower(), identities=tuple(source.split("+")),  # type: ignore[arg-type]
-                        split=row.get("split") or split_of(source), dataset=row.get("dataset") or path.stem,  # type: ignore[arg-type]
-                        method=row.get("method") or "", compression=row.get("compression") or "",
-                    )
-                )  # fmt: skip
+                if not row["path"] or not row["label"]:
+                    raise ManifestError(f"{path}, line {reader.line_num}: no path or no label; each line needs both")
+                rows.append((row, tuple(row["identity"].split("+")) if row.get("identity") else (row["path"],)))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ManifestError(f"{path} cannot be read: {error}") from error
+    group = _joined(people for _, people in rows)
+    given = {group[people[0]]: row["split"] for row, people in rows if row.get("split") and row["split"] != "unused"}
+    items = [
+        Item(
+            path=str(path.parent / row["path"]), label=row["label"].strip().lower(), identities=people,  # type: ignore[arg-type]
+            split=row.get("split") or given.get(group[people[0]]) or split_of(group[people[0]]),  # type: ignore[arg-type]
+            dataset=row.get("dataset") or path.stem, method=row.get("method") or "", compression=row.get("compression") or "",
+        )
+        for row, people in rows
+    ]  # fmt: skip
     if not items:
         raise ManifestError(f"{path} names no files")
     check_leaks(items)
@@ -187,7 +198,7 @@ def folders(root: Path) -> list[Item]:
     for label in ("real", "fake"):
         base = root / label
         for path in sorted(base.rglob("*")):
-            if path.suffix.lower() in _VIDEO | _PICTURE:
+            if path.suffix.lower() in _VIDEO | PICTURE_SUFFIXES:
                 relative = path.relative_to(base)
                 identity = relative.parts[0] if len(relative.parts) > 1 else path.stem
                 items.append(

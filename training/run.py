@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from export.load import load_detector, save_detector
 from training import checkpoints
 from training.calibrate import Calibration, calibrate
 from training.clips import FRAME_KINDS, TEMPORAL_KINDS, ClipMaker
-from training.errors import CheckpointError, CheckpointWriteError
+from training.errors import CheckpointWriteError, EmptyClassError
+from training.features import kept_features, made_of
 from training.fit_clips import (
+    GENUINE_VARIANTS,
     ClipFitSettings,
     FeatureClip,
     fit_head,
@@ -31,6 +34,7 @@ from training.fit_clips import (
 )
 from training.fit_frames import FrameFit, FrameFitSettings
 from training.frame_model import FrameModel, without_idle_blocks
+from training.manifest import check_people
 from training.pairs import PairMaker, PairOptions
 from training.shards import Record
 
@@ -89,14 +93,30 @@ class FrameValidation:
 
 
 def of_split(records: Sequence[Record], split: str) -> list[Record]:
-    """Records of one split."""
-    return [record for record in records if record.split == split]
+    """Records of one split.
+
+    Raises:
+        EmptyClassError: None of them is genuine; fakes are made of genuine ones.
+    """
+    found = [record for record in records if record.split == split]
+    if not any(record.label == "real" for record in found):
+        raise EmptyClassError(
+            f"split {split!r} has {len(found)} of {len(records)} pictures and no genuine one among them; collect some for it"
+        )
+    return found
 
 
 def fit_frames_stage(
     records: Sequence[Record], settings: RunSettings, folder: Path, *, device: str = "cpu", workers: int = 1, **options: Any
 ) -> FrameModel:
-    """Stage one, resumed where it was stopped; options as for ``FrameFit.run``."""
+    """Stage one, resumed where it was stopped; options as for ``FrameFit.run``.
+
+    Raises:
+        LeakError: A person is in two splits, as may be where shards of several collections lie in one folder.
+        EmptyClassError: A split has no genuine pictures.
+        TrainingError: See ``FrameFit.run``.
+    """
+    check_people((record.dataset, record.identity.split("+"), record.split, record.source) for record in records)
     fit = FrameFit(settings=settings.frames, folder=folder, device=device, workers=workers)
     validation = FrameValidation(of_split(records, "val"), settings.frames, pairs=settings.validation_pairs, device=device)
     fit.run(PairMaker(of_split(records, "train")), validate=validation, **options)
@@ -132,76 +152,43 @@ def fit_clips_stage(
     kinds = (*FRAME_KINDS, *TEMPORAL_KINDS)
     encoder = without_idle_blocks(model.encoder)
     sets: dict[str, list[FeatureClip]] = {}
+    size_px, margin = settings.frames.image_size_px, settings.frames.crop_margin
     for number, (split, pairs) in enumerate((("train", settings.train_clip_pairs), ("val", settings.val_clip_pairs))):
-        path = folder / f"features_{split}.npz"
-        if not path.exists():
-            clips = make_feature_clips(
-                encoder, ClipMaker(of_split(records, split)), kinds, pairs=pairs, frames=settings.clip_frames,
-                seed=settings.clips.seed + number, severity=settings.clip_severity, image_size_px=settings.frames.image_size_px,
-                crop_margin=settings.frames.crop_margin, device=device,
-            )  # fmt: skip
-            write_features(path, clips)
-        sets[split] = read_features(path)
-    path = folder / "features_genuine.npz"
-    videos = ClipMaker(of_split(records, "val"))
-    if not path.exists() and videos.videos:
-        genuine = make_genuine_clips(
-            encoder, videos, image_size_px=settings.frames.image_size_px, crop_margin=settings.frames.crop_margin, device=device
+        part, seed = of_split(records, split), settings.clips.seed + number
+        sets[split] = kept_features(
+            folder / f"features_{split}.npz",
+            made_of(encoder, part, pairs, settings.clip_frames, seed, settings.clip_severity, size_px, margin),
+            partial(
+                make_feature_clips, encoder, ClipMaker(part), kinds, pairs=pairs, frames=settings.clip_frames, seed=seed,
+                severity=settings.clip_severity, image_size_px=size_px, crop_margin=margin, device=device,
+            ),
+        )  # fmt: skip
+    part = of_split(records, "val")
+    videos = ClipMaker(part)
+    further: list[FeatureClip] = []
+    if videos.videos:
+        further = kept_features(
+            folder / "features_genuine.npz",
+            made_of(encoder, part, GENUINE_VARIANTS, size_px, margin),
+            partial(make_genuine_clips, encoder, videos, image_size_px=size_px, crop_margin=margin, device=device),
         )
-        write_features(path, genuine)
     tried: dict[int, tuple[SequenceHead, float]] = {}
     for size in sorted(settings.hidden_sizes):
         start = head_of_classifier(model.classifier, size, settings.clips.seed)
         head, history = fit_head(start, sets["train"], sets["val"], settings.clips)
         tried[size] = (head, head_auc(head, sets["val"]))
-        (folder / f"clips_history_{size}.json").write_text(json.dumps(history))
+        checkpoints.write_text(folder / f"clips_history_{size}.json", json.dumps(history))
         logger.info("LSTM of %d: validation AUC %.4f (frame mean %.4f)", size, tried[size][1], history[0]["val_auc"])
     top = max(auc for _, auc in tried.values())
     head, auc = next(entry for _, entry in sorted(tried.items()) if entry[1] >= top - 0.002)
     labels = np.array([clip.label for clip in sets["val"]])
     values = margins(head, sets["val"])
-    further = margins(head, read_features(path)) if path.exists() else None
-    calibration = calibrate(values, labels, genuine_margins=further)
+    calibration = calibrate(values, labels, genuine_margins=margins(head, further) if further else None)
     called = 1 / (1 + np.exp(-values / calibration.temperature)) >= calibration.threshold
     return ClipStage(
         head=head, calibration=calibration, val_auc=auc, accuracy=float((called == labels).mean()),
         by_hidden_size={size: value for size, (_, value) in tried.items()},
     )  # fmt: skip
-
-
-def write_features(path: Path, clips: Sequence[FeatureClip]) -> None:
-    """Keeps feature clips (fp16)."""
-    ends = np.cumsum([len(clip.features) for clip in clips])
-    partial = path.with_suffix(".partial.npz")
-    try:
-        np.savez(
-            partial, features=np.concatenate([clip.features for clip in clips]).astype(np.float16), ends=ends,
-            labels=np.array([clip.label for clip in clips]), kinds=np.array([clip.kind for clip in clips]),
-            identities=np.array([clip.identity for clip in clips]), pairs=np.array([clip.pair for clip in clips]),
-        )  # fmt: skip
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise CheckpointError(f"{path} cannot be written: {error.strerror or error}; free some room and resume") from error
-
-
-def read_features(path: Path) -> list[FeatureClip]:
-    """Reads what ``write_features`` wrote."""
-    with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
-    parts = np.split(arrays["features"].astype(np.float32), arrays["ends"][:-1])
-    facts = zip(
-        parts,
-        arrays["labels"].tolist(),
-        arrays["kinds"].tolist(),
-        arrays["identities"].tolist(),
-        arrays["pairs"].tolist(),
-        strict=True,
-    )
-    return [
-        FeatureClip(features=f, label=label, kind=kind, identity=identity, pair=pair)
-        for f, label, kind, identity, pair in facts
-    ]
 
 
 def caveat_of(stage: ClipStage) -> str:
@@ -230,14 +217,14 @@ def write_run_weights(
         image_size_px=settings.frames.image_size_px, crop_margin=settings.frames.crop_margin, max_frames=256, weights_sha256="",
         caveat=caveat, **asdict(stage.calibration),
     )  # fmt: skip
-    partial = path.with_suffix(".json.partial")
+    beside = path.with_suffix(".json.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_detector(path, model.encoder, stage.head, info)
         # What people read; programs read the same from the weights themselves.
         written = load_detector(path).info
-        partial.write_text(json.dumps(asdict(written), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        partial.replace(path.with_suffix(".json"))
+        beside.write_text(json.dumps(asdict(written), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        beside.replace(path.with_suffix(".json"))
     except (OSError, SafetensorError) as error:
         raise CheckpointWriteError(f"{path} cannot be written: {error}; free some room or name another file") from error
     return written

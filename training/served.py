@@ -27,6 +27,7 @@ class Row:
     identity: str
     dataset: str
     method: str
+    compression: str
     variant: str
     frames: int
     """Frames asked for."""
@@ -55,17 +56,25 @@ class ServedEvaluation:
             groups=[row.identity for row in scored],
         )  # fmt: skip
 
+    def _part(self, name: str, value: str) -> list[Row]:
+        """Rows that have a value; of a method its fakes and, to tell them from, the genuine files of the same data sets."""
+        part = [row for row in self.rows if str(getattr(row, name)) == value]
+        if name != "method":
+            return part
+        datasets = {row.dataset for row in part}
+        return part + [row for row in self.rows if row.label == "real" and row.method != value and row.dataset in datasets]
+
     def not_evaluated(self) -> dict[str, int]:
         """Reason -> files."""
         return dict(Counter(row.reason for row in self.rows if row.score is None))
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values: rows, and figures over all, by data set, method, variant and frames."""
+        """Plain values: rows, and figures over all, by data set, method, compression, variant and frames."""
         groups: dict[str, dict[str, Any]] = {}
-        for name in ("dataset", "method", "variant", "frames"):
+        for name in ("dataset", "method", "compression", "variant", "frames"):
             groups[name] = {}
             for value in sorted({str(getattr(row, name)) for row in self.rows} - {""}):
-                part = [row for row in self.rows if str(getattr(row, name)) == value]
+                part = self._part(name, value)
                 figures = self.figures(part)
                 verdicts = {
                     label: dict(Counter(row.verdict for row in part if row.label == label)) for label in ("real", "fake")
@@ -134,7 +143,7 @@ def _ask(detector: Detector, item: Item, path: Path, variant: str, frames: int) 
 def _row(item: Item, variant: str, frames: int, score: float | None, verdict: str, reason: str) -> Row:
     return Row(
         path=Path(item.path).name, label=item.label, identity="+".join(item.identities), dataset=item.dataset, method=item.method,
-        variant=variant, frames=frames, score=score, verdict=verdict, reason=reason,
+        compression=item.compression, variant=variant, frames=frames, score=score, verdict=verdict, reason=reason,
     )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from preprocess.boxes import Box
 from training.errors import PictureError, ShardError
 
 LAYOUT = 1
+PICTURE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp"))
 _TEXTS = ("identity", "source", "split", "label", "dataset", "method")
 
 
@@ -49,6 +50,11 @@ class Record:
             PictureError: The bytes are no picture.
         """
         return decode_picture(self.encoded, self.source)
+
+    @property
+    def from_video(self) -> bool:
+        """Whether the source is a video, whose other frames are records, too; else it is a photograph."""
+        return Path(self.source).suffix.lower() not in PICTURE_SUFFIXES
 
     @property
     def box(self) -> Box:

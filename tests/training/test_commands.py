@@ -10,11 +10,12 @@ from click.testing import CliRunner
 from client import Detector
 from serving import EmbeddedTriton
 from tests.clips import make_clips
+from training.command_line import read_items
 from training.commands import train
 from training.errors import EvaluationError
 from training.evaluate_commands import evaluate
-from training.manifest import Item, Label
-from training.served import evaluate_served, summary, write_report
+from training.manifest import Item, Label, read_manifest
+from training.served import Row, ServedEvaluation, evaluate_served, summary, write_report
 from training.shards import Record, read_shards, write_shard
 from training.video_files import variant_of
 
@@ -55,6 +56,32 @@ def test_files_are_measured_as_they_are_served(triton: EmbeddedTriton, tmp_path:
     assert "not evaluated 8" in summary(outcome)
 
 
+def test_methods_are_told_from_the_genuine_files_of_their_data_set() -> None:
+    def row(label: str, dataset: str, method: str, compression: str, score: float) -> Row:
+        return Row(
+            path="a.mp4", label=label, identity=f"{dataset} {score}", dataset=dataset, method=method, compression=compression,
+            variant="original", frames=8, score=score, verdict="", reason="",
+        )  # fmt: skip
+
+    outcome = ServedEvaluation(model={}, profile="reference", threshold=0.5)
+    outcome.rows = [
+        row("real", "one", "", "c23", 0.1), row("fake", "one", "swap", "c23", 0.9), row("fake", "one", "talk", "c40", 0.05),
+        row("real", "two", "", "c40", 0.8),
+    ]  # fmt: skip
+    by = outcome.as_dict()["by"]
+    # The genuine file of the other data set scores higher than one of the fakes here, and does not count.
+    assert by["method"]["swap"]["figures"]["auc"]["value"] == 1.0
+    assert by["method"]["talk"]["figures"]["auc"]["value"] == 0.0
+    assert by["method"]["swap"]["figures"]["count"] == 2
+    assert {name: entry["figures"]["count"] for name, entry in by["compression"].items()} == {"c23": 2, "c40": 2}
+
+
+def test_a_root_keeps_the_folders_of_a_tables_paths(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("path,label,identity\nann/1.mp4,real,ann\nbob/1.mp4,real,bob\n")
+    items = read_items([f"table:{tmp_path / 't.csv'}"], tmp_path / "films")
+    assert [Path(item.path) for item in items] == [tmp_path / "films" / "ann" / "1.mp4", tmp_path / "films" / "bob" / "1.mp4"]
+
+
 def test_no_files_is_an_error(triton: EmbeddedTriton) -> None:
     with pytest.raises(EvaluationError, match="check the split"):
         evaluate_served(Detector(triton.grpc_url), [])
@@ -83,6 +110,12 @@ def test_collect_keeps_faces_and_counts_what_it_leaves_out(tmp_path: Path) -> No
     assert "3 faces of 2 files; left out: {'no_face': 1}" in result.output
     records = read_shards([tmp_path / "data" / "videos.npz"])
     assert {(record.identity, record.split, record.label) for record in records} == {("ann", "train", "real")}
+    assert all(record.from_video for record in records)
+    assert [Path(item.path).name for item in read_manifest(tmp_path / "data" / "manifest.jsonl")] == [
+        "one_face.mp4",
+        "no_face.mp4",
+    ]
+    assert all(Path(item.path).exists() for item in read_manifest(tmp_path / "data" / "manifest.jsonl"))
 
 
 def test_a_leak_ends_collecting_with_exit_code_1(tmp_path: Path) -> None:
@@ -97,6 +130,15 @@ def test_a_wrong_phase_is_a_usage_error(tmp_path: Path, phase: str) -> None:
     result = CliRunner().invoke(train, ["fit", "--shards", str(tmp_path), "--run", str(tmp_path / "run"), "--phase", phase])
     assert result.exit_code == 2
     assert phase in result.output
+
+
+def test_clips_that_cannot_be_written_are_an_error_without_a_traceback(records: list[Record], tmp_path: Path) -> None:
+    write_shard(tmp_path / "data" / "a.npz", records)
+    (tmp_path / "taken").write_text("a file where a folder is asked for")
+    out = tmp_path / "taken" / "clips"
+    result = CliRunner().invoke(evaluate, ["make-clips", "--shards", str(tmp_path / "data"), "--out", str(out), "--pairs", "1"])
+    assert result.exit_code == 1
+    assert "unmask evaluate make-clips:" in result.output
 
 
 def test_made_clips_are_files_with_a_table(records: list[Record], tmp_path: Path) -> None:

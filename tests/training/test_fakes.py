@@ -80,6 +80,23 @@ def test_clips_differ_from_their_genuine_ones(records: list[Record], kind: ClipK
     assert crops.shape == (6, 112, 112, 3)
 
 
+def test_videos_of_any_data_set_are_clips_and_files_of_one_name_are_apart(records: list[Record]) -> None:
+    frames = [
+        replace(records[person], dataset="faceforensics", identity=f"{person}", source="c23/000.mp4")
+        for person in (0, 1) for _ in range(8)
+    ]  # fmt: skip
+    maker = ClipMaker([*frames, records[2]])
+    assert [{record.identity for record in clip} for clip in maker.videos] == [{"0"}, {"1"}]
+    assert maker.photographs == [records[2]]
+
+
+def test_a_draw_does_the_same_to_both_of_a_pair(records: list[Record]) -> None:
+    picture = records[0].picture()
+    for seed in range(12):
+        corruption = draw(np.random.default_rng(seed), severity=1.0, min_scale=0.4)
+        assert np.array_equal(corruption.apply(picture), corruption.apply(picture.copy())), corruption
+
+
 def test_flicker_moves_the_face_against_its_surroundings(records: list[Record]) -> None:
     pair = ClipMaker(records).make("flicker", 8, np.random.default_rng(4), severity=0.0)
     difference = [float((b.astype(int) - a).mean()) for a, b in zip(pair.real, pair.fake, strict=True)]

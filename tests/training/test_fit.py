@@ -14,7 +14,15 @@ from export.load import load_detector
 from training import checkpoints
 from training.batches import FrameBatches, Phase, difficulty_of
 from training.clips import ClipMaker
-from training.errors import CheckpointError, CheckpointMismatchError, CheckpointWriteError, EmptyClassError
+from training.errors import (
+    CheckpointError,
+    CheckpointMismatchError,
+    CheckpointWriteError,
+    EmptyClassError,
+    LeakError,
+    TrainingError,
+)
+from training.features import kept_features, made_of, read_features, write_features
 from training.fit_clips import (
     GENUINE_VARIANTS,
     ClipFitSettings,
@@ -26,7 +34,7 @@ from training.fit_clips import (
     make_genuine_clips,
     margins,
 )
-from training.fit_frames import FrameFit, FrameFitSettings, schedule
+from training.fit_frames import FrameFit, FrameFitSettings, check_blocks, schedule
 from training.frame_model import FrameModel
 from training.losses import frame_loss
 from training.pairs import PairMaker
@@ -35,8 +43,6 @@ from training.run import (
     best_frame_model,
     fit_clips_stage,
     fit_frames_stage,
-    read_features,
-    write_features,
     write_run_weights,
 )
 from training.shards import Record
@@ -65,7 +71,7 @@ def loss_of(model: FrameModel, records: list[Record]) -> float:
 def test_a_smoke_run_lowers_the_loss_and_writes_weights_that_load(records: list[Record], tmp_path: Path) -> None:
     settings = RunSettings(
         frames=replace(SMALL, phases=(Phase(steps=30, window_px=32, pairs=3, windows=2),)),
-        clips=ClipFitSettings(epochs=2, hidden_size=16), hidden_sizes=(16,), train_clip_pairs=4, val_clip_pairs=4, clip_frames=(3, 4),
+        clips=ClipFitSettings(epochs=2), hidden_sizes=(16,), train_clip_pairs=4, val_clip_pairs=4, clip_frames=(3, 4),
         validation_pairs=2,
     )  # fmt: skip
     model = fit_frames_stage(records, settings, tmp_path, workers=0, validate_every=30)
@@ -140,6 +146,55 @@ def test_a_run_that_is_cut_short_is_validated_where_it_is(records: list[Record],
     assert checkpoints.load(tmp_path / "frames_best.pt")["step"] == 4
 
 
+def test_patience_is_what_is_left_of_it_after_a_stop(records: list[Record], tmp_path: Path) -> None:
+    maker = PairMaker(records)
+
+    def run(stop_at: int | None = None) -> int:
+        fit = FrameFit(settings=SMALL, folder=tmp_path, workers=0)
+        fit.run(maker, validate=lambda _: {"auc": 0.6}, validate_every=1, patience=2, stop_at=stop_at)
+        return fit.step
+
+    assert run(stop_at=2) == 2
+    # One look was better than none, two were not better than it; a run that has ended stays where it is.
+    assert run() == 3
+    assert run() == 3
+    assert checkpoints.load(tmp_path / "frames_best.pt")["step"] == 1
+
+
+def test_a_phase_that_leaves_out_what_has_learned_is_refused(records: list[Record], tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    other = FrameModel()
+    torch.nn.init.ones_(other.encoder.backbone.get_parameter("layer3.2.bn3.weight"))
+    checkpoints.save(tmp_path / "other.pt", {"model": other.state_dict()}, settings={})
+    few = replace(SMALL, phases=(Phase(steps=1, window_px=32, pairs=2, windows=2, blocks=1),))
+    with pytest.raises(TrainingError, match=r"has BLOCKS 1, but 3 blocks of a layer have learned"):
+        FrameFit(settings=few, folder=tmp_path / "run", workers=0).run(PairMaker(records), init=tmp_path / "other.pt")
+
+
+def test_blocks_may_only_become_more() -> None:
+    model = FrameModel()
+    all_of_them, one = (Phase(steps=2, window_px=32, pairs=2, blocks=count) for count in (0, 1))
+    check_blocks(model, (one, all_of_them), 0)
+    with pytest.raises(TrainingError, match="set its BLOCKS to 0"):
+        check_blocks(model, (all_of_them, one), 0)
+    # What lies behind is not looked at.
+    check_blocks(model, (all_of_them, one), 4)
+
+
+def test_a_run_of_another_network_is_a_mismatch(tmp_path: Path) -> None:
+    checkpoints.save(tmp_path / "other.pt", {"model": {"classifier.weight": torch.zeros(3, 5)}}, settings={})
+    with pytest.raises(CheckpointMismatchError, match="holds another network"):
+        FrameModel().start_from(tmp_path / "other.pt")
+
+
+def test_a_small_file_on_a_full_disk_is_a_checkpoint_error(tmp_path: Path) -> None:
+    checkpoints.write_text(tmp_path / "h.json", "[1]")
+    (tmp_path / "h.json.partial").symlink_to("/dev/full")
+    with pytest.raises(CheckpointWriteError, match="free some room and resume"):
+        checkpoints.write_text(tmp_path / "h.json", "[1, 2]")
+    assert (tmp_path / "h.json").read_text() == "[1]"
+
+
 def test_difficulty_rises_evenly_from_phase_to_phase() -> None:
     phases = tuple(
         Phase(steps=steps, window_px=32, pairs=2, difficulty=end) for steps, end in ((10, 0.0), (10, 0.5), (5, 0.5), (5, 1.0))
@@ -182,7 +237,7 @@ def test_the_head_starts_as_the_mean_of_frames_and_learns_what_time_adds() -> No
     start, mean = margins(head, validation), frame_mean_margins(model.classifier, validation)
     assert np.corrcoef(start, mean)[0, 1] > 0.999
     assert np.allclose(start, mean, atol=0.05 * np.abs(mean).max() + 0.02)
-    fitted, history = fit_head(head, train, validation, ClipFitSettings(epochs=6, hidden_size=32, learning_rate=3e-3))
+    fitted, history = fit_head(head, train, validation, ClipFitSettings(epochs=6, learning_rate=3e-3))
     assert head_auc(fitted, validation) > history[0]["val_auc"] + 0.2
 
 
@@ -214,6 +269,44 @@ def test_features_read_back(tmp_path: Path) -> None:
             before.pair,
         )
         assert np.allclose(after.features, before.features, atol=1e-3)
+
+
+def test_features_are_made_anew_for_another_encoder_and_kept_for_the_same(tmp_path: Path, records: list[Record]) -> None:
+    encoder = torch.nn.Linear(2, 2)
+    made: list[int] = []
+
+    def make() -> list[FeatureClip]:
+        made.append(1)
+        return clips_that_differ_in_time(2, len(made))
+
+    path = tmp_path / "f.npz"
+    first = kept_features(path, made_of(encoder, records, 3), make)
+    again = kept_features(path, made_of(encoder, records, 3), make)
+    assert len(made) == 1
+    assert all(np.array_equal(a.features, b.features) for a, b in zip(first, again, strict=True))
+    kept_features(path, made_of(encoder, records, 4), make)
+    kept_features(path, made_of(encoder, records[1:], 4), make)
+    torch.nn.init.zeros_(encoder.weight)
+    kept_features(path, made_of(encoder, records[1:], 4), make)
+    assert len(made) == 4
+
+
+def test_damaged_features_are_a_checkpoint_error(tmp_path: Path) -> None:
+    write_features(tmp_path / "f.npz", clips_that_differ_in_time(2, 0))
+    (tmp_path / "f.npz").write_bytes((tmp_path / "f.npz").read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match="delete it and resume"):
+        read_features(tmp_path / "f.npz")
+
+
+def test_a_person_on_both_sides_ends_the_run_before_it_starts(records: list[Record], tmp_path: Path) -> None:
+    both = [*records, replace(records[0], split="test")]
+    with pytest.raises(LeakError, match="made/person-0 is in train"):
+        fit_frames_stage(both, RunSettings(frames=SMALL), tmp_path, workers=0)
+
+
+def test_a_split_without_genuine_pictures_is_named(records: list[Record], tmp_path: Path) -> None:
+    with pytest.raises(EmptyClassError, match="split 'val' has 0 of 6 pictures"):
+        fit_frames_stage(records[:6], RunSettings(frames=SMALL), tmp_path, workers=0)
 
 
 def test_fine_tuning_starts_from_a_checkpoint_that_export_reads(records: list[Record], tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from training.errors import EmptyClassError, LeakError, ManifestError
-from training.manifest import Item, check_classes, check_leaks, read_manifest, write_manifest
+from training.errors import LeakError, ManifestError
+from training.manifest import Item, check_leaks, check_people, read_manifest, write_manifest
 from training.readers import celeb_df, dfdc, faceforensics, folders, split_of, table
 
 
@@ -47,9 +47,13 @@ def test_unused_files_do_not_leak() -> None:
     check_leaks([item("a.mp4", "unused", "ann"), item("b.mp4", "test", "ann")])
 
 
-def test_an_empty_class_is_named_with_the_counts() -> None:
-    with pytest.raises(EmptyClassError, match="'train' has 1 real and 0 fake files; at least one fake"):
-        check_classes([item("a.mp4"), item("b.mp4", "test", label="fake")], "train")
+def test_people_of_pictures_that_were_cut_out_are_checked_too() -> None:
+    rows = [("d", ("ann", "bob"), "train", "1.mp4"), ("d", ("cat",), "test", "2.mp4")]
+    check_people(rows)
+    # The same name in another data set is somebody else.
+    check_people([*rows, ("other", ("bob",), "test", "3.mp4")])
+    with pytest.raises(LeakError, match=r"d/bob is in train \(1\.mp4\) and val \(3\.mp4\)"):
+        check_people([*rows, ("d", ("bob",), "val", "3.mp4")])
 
 
 @pytest.mark.parametrize(
@@ -94,6 +98,14 @@ def test_faceforensics_published_splits_win(tmp_path: Path) -> None:
     assert [i.split for i in items] == ["train", "val", "unused"]
 
 
+def test_faceforensics_splits_beside_the_videos_are_found(tmp_path: Path) -> None:
+    touch(tmp_path, "original_sequences/youtube/c23/videos/000.mp4", "original_sequences/youtube/c23/videos/001.mp4")
+    (tmp_path / "splits").mkdir()
+    for name, pairs in (("train", [["001", "003"]]), ("val", [["000", "004"]]), ("test", [["009", "008"]])):
+        (tmp_path / "splits" / f"{name}.json").write_text(json.dumps(pairs))
+    assert [i.split for i in faceforensics(tmp_path)] == ["val", "train"]
+
+
 def test_celeb_df_uses_nobody_of_the_test_list_for_training(tmp_path: Path) -> None:
     touch(
         tmp_path, "Celeb-real/id0_0000.mp4", "Celeb-real/id1_0000.mp4", "Celeb-real/id2_0000.mp4", "Celeb-synthesis/id0_id1_0000.mp4",
@@ -115,9 +127,35 @@ def test_dfdc_keeps_a_fake_with_its_original(tmp_path: Path) -> None:
     assert (a.label, b.label, a.split) == ("real", "fake", b.split)
 
 
+def test_dfdc_without_its_videos_is_a_manifest_error(tmp_path: Path) -> None:
+    (tmp_path / "metadata.json").write_text(json.dumps({"a.mp4": {"label": "REAL"}}))
+    with pytest.raises(ManifestError, match="unpack the videos"):
+        dfdc(tmp_path)
+
+
 def test_a_table_with_a_leak_is_refused(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("path,label,split,identity\na.mp4,real,train,ann\nb.mp4,fake,test,ann\n")
     with pytest.raises(LeakError):
+        table(tmp_path / "t.csv")
+
+
+def test_a_table_keeps_people_together_who_were_swapped(tmp_path: Path) -> None:
+    lines = [f"{n}.mp4,real,p{n}" for n in range(30)] + [f"s{n}.mp4,fake,p{n}+p{n + 1}" for n in range(0, 30, 2)]
+    (tmp_path / "t.csv").write_text("path,label,identity\n" + "\n".join(lines) + "\n")
+    items = table(tmp_path / "t.csv")
+    split = {i.identities[0]: i.split for i in items if i.label == "real"}
+    assert all(split[a] == split[b] == i.split for i in items if i.label == "fake" for a, b in [i.identities])
+    assert len(set(split.values())) > 1
+
+
+def test_a_split_that_a_table_gives_holds_for_everybody_who_was_swapped(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("path,label,split,identity\na.mp4,real,test,ann\nb.mp4,fake,,bob+ann\nc.mp4,real,,bob\n")
+    assert [i.split for i in table(tmp_path / "t.csv")] == ["test"] * 3
+
+
+def test_a_line_without_a_label_is_named(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("path,label\na.mp4,real\nb.mp4\n")
+    with pytest.raises(ManifestError, match="line 3: no path or no label"):
         table(tmp_path / "t.csv")
 
 
