@@ -1,5 +1,6 @@
 """``unmask bench pipeline``: from file to verdict, stage by stage, and beside the reference pipeline."""
 
+import math
 import tempfile
 import time
 from collections.abc import Callable
@@ -106,7 +107,9 @@ def _reference(
         )
     elif analysis.extraction.clips:
         crops = analysis.extraction.clips[0].frames
-        eager = network_score(*load_weights(weights), crops)
+        # The originals know no temperature; with the served one the two are the same figure.
+        odds = math.log(eager := network_score(*load_weights(weights), crops)) - math.log1p(-eager)
+        eager = 1 / (1 + math.exp(-odds / detector.model().info.temperature))
         record.figures["score of our crops"] = {
             "served": round(detector.infer_frames(crops).score, 6), "PyTorch eager": round(eager, 6),
         }  # fmt: skip
