@@ -32,12 +32,19 @@ def segments(server_pid: int) -> list[str]:
     return [path.name for path in Path("/dev/shm").glob(f"unmask_{server_pid}_*")]
 
 
+def runs(pid: int) -> bool:
+    """True for a process that has not ended."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
 def gone(pids: list[int], *, timeout_s: float = 20.0) -> bool:
     """Waits until none of the processes runs; a zombie that its parent has not reaped yet counts as gone."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
-        alive = [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
-        if not alive:
+        if not any(runs(pid) for pid in pids):
             return True
         time.sleep(0.1)
     return False
