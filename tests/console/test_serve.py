@@ -36,7 +36,14 @@ def line(process: subprocess.Popen[str]) -> str:
 
 
 def gone(pids: list[int]) -> Callable[[], bool]:
-    return lambda: not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids)
+
+    def runs(pid: int) -> bool:
+        try:
+            return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+        except psutil.NoSuchProcess:
+            return False
+
+    return lambda: not any(runs(pid) for pid in pids)
 
 
 def test_together(repository: Path, tmp_path: Path, clips: dict[str, Path]) -> None:
