@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from client.model_info import ModelInfo
+from common.files import written_whole
 from export.checkpoints import read_checkpoint
 from export.contents import weights_sha256
 from export.detector import FrameEncoder, LastFrameHead
@@ -78,9 +79,8 @@ def save_detector(path: Path, encoder: FrameEncoder, head: nn.Module, info: Mode
         name: (value.half() if half and value.is_floating_point() else value).contiguous().clone()
         for name, value in tensors.items()
     }
-    partial = path.with_name(path.name + ".partial")
-    save_file(stored, partial, metadata={"format": "unmask-1", **info.to_parameters()})
-    partial.replace(path)
+    with written_whole(path) as partial:
+        save_file(stored, partial, metadata={"format": "unmask-1", **info.to_parameters()})
 
 
 def _named(encoder: FrameEncoder, head: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -1,10 +1,10 @@
 """Checkpoints that are whole or not there, and never replace a good one with a broken one."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from common.files import written_whole
 from training.errors import CheckpointError, CheckpointMismatchError, CheckpointWriteError
 
 LAYOUT = 1
@@ -18,17 +18,11 @@ def save(path: Path, state: dict[str, Any], *, settings: dict[str, Any]) -> None
     """
     import torch
 
-    partial = path.with_name(path.name + ".partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
+        with written_whole(path) as partial, partial.open("wb") as file:
             torch.save({"layout": LAYOUT, "settings": settings, "state": state}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
     # PyTorch's zip writer turns a full disk into a RuntimeError.
     except (OSError, RuntimeError) as error:
-        partial.unlink(missing_ok=True)
         kept = "; the checkpoint before it is untouched" if path.exists() else ""
         raise CheckpointWriteError(f"{path} cannot be written: {error}{kept}; free some room and resume") from error
 
@@ -70,12 +64,10 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         CheckpointWriteError
     """
-    partial = path.with_name(path.name + ".partial")
     try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        with written_whole(path) as partial:
+            partial.write_text(text, encoding="utf-8")
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise CheckpointWriteError(f"{path} cannot be written: {error}; free some room and resume") from error
 
 

@@ -1,6 +1,5 @@
 """Features of clips, kept in a run's folder: encoding them costs more than fitting the head."""
 
-import os
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from common.files import written_whole
 from training.errors import CheckpointError, CheckpointWriteError
 from training.fit_clips import FeatureClip
 from training.shards import Record
@@ -48,20 +48,15 @@ def write_features(path: Path, clips: Sequence[FeatureClip], *, origin: str = ""
         CheckpointWriteError
     """
     ends = np.cumsum([len(clip.features) for clip in clips])
-    partial = path.with_suffix(".partial.npz")
     try:
-        with partial.open("wb") as file:
+        with written_whole(path) as partial, partial.open("wb") as file:
             np.savez(
                 file, features=np.concatenate([clip.features for clip in clips]).astype(np.float16), ends=ends,
                 labels=np.array([clip.label for clip in clips]), kinds=np.array([clip.kind for clip in clips]),
                 identities=np.array([clip.identity for clip in clips]), pairs=np.array([clip.pair for clip in clips]),
                 made_of=np.array(origin),
             )  # fmt: skip
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise CheckpointWriteError(f"{path} cannot be written: {error.strerror or error}; free some room and resume") from error
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from common.files import written_whole
 from training.errors import LeakError, ManifestError
 
 Split = Literal["train", "val", "test", "unused"]
@@ -90,12 +91,10 @@ def write_manifest(path: Path, items: Iterable[Item]) -> None:
     Raises:
         ManifestError: The file cannot be written.
     """
-    partial = path.with_name(path.name + ".partial")
     try:
-        partial.write_text("".join(json.dumps(asdict(item), ensure_ascii=False) + "\n" for item in items), encoding="utf-8")
-        partial.replace(path)
+        with written_whole(path) as partial:
+            partial.write_text("".join(json.dumps(asdict(item), ensure_ascii=False) + "\n" for item in items), encoding="utf-8")
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise ManifestError(f"{path} cannot be written: {error.strerror or error}") from error
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from common.files import written_whole
 from preprocess.boxes import Box
 from training.errors import PictureError, ShardError
 
@@ -97,13 +98,10 @@ def write_shard(path: Path, records: Sequence[Record]) -> Path:
     }
     for name in _TEXTS:
         arrays[name] = np.array([getattr(record, name) for record in records], np.str_)
-    partial = path.with_suffix(".partial.npz")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(partial, **arrays)
-        partial.replace(path)
+        with written_whole(path) as partial, partial.open("wb") as file:
+            np.savez(file, **arrays)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise ShardError(
             f"{path} cannot be written: {error.strerror or error}; free some room or name another folder"
         ) from error
