@@ -24,8 +24,8 @@ class Phase:
     window_px: int
     """Side of the window that is cut out of the crop, at the crop's own resolution; the whole crop in the last phases."""
     pairs: int
-    blocks: int = 0
-    """Blocks of each of the encoder's four layers that learn, 0: all. The others are still their shortcuts and cost nothing."""
+    blocks: tuple[int, ...] = ()
+    """Blocks of each of the encoder's four layers that learn; empty: all. The others are still their shortcuts and cost nothing."""
     windows: int = 1
     """Windows that each pair gives: making a pair costs a fifth of learning from it. A batch has 2 x pairs x windows pictures."""
     difficulty: float = 1.0
@@ -111,6 +111,11 @@ class FrameBatches(Dataset[FrameBatch]):
 
     def from_step(self, step: int, *, workers: int) -> Iterator[FrameBatch]:
         """Batches from a step to the end."""
+        import cv2
+
+        if workers:
+            # A forked process that inherits OpenCV's pool waits for threads that it does not have, for ever.
+            cv2.setNumThreads(1)
         return iter(
             DataLoader(
                 self,

@@ -2,10 +2,12 @@
 
 import copy
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -89,6 +91,18 @@ def test_a_smoke_run_lowers_the_loss_and_writes_weights_that_load(records: list[
     assert torch.allclose(expected, found, atol=0.05, rtol=0.05)
 
 
+def test_pairs_are_made_in_another_process_after_opencv_has_started_its_threads(records: list[Record]) -> None:
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(2)
+    cv2.GaussianBlur(np.zeros((2000, 2000, 3), np.uint8), (31, 31), 5)
+    # Its threads spin for a while before they wait, and only those that wait are waited for in the forked process.
+    time.sleep(1)
+    batches = FrameBatches(PairMaker(records), SMALL.phases, SMALL.pair_options(), SMALL.seed)
+    first = next(batches.from_step(0, workers=1))
+    cv2.setNumThreads(threads)
+    assert torch.equal(first.frames, batches[0].frames)
+
+
 def test_resuming_gives_what_not_stopping_gives(records: list[Record], tmp_path: Path) -> None:
     maker = PairMaker(records)
     whole = FrameFit(settings=SMALL, folder=tmp_path / "whole", workers=0).run(maker)
@@ -166,14 +180,14 @@ def test_a_phase_that_leaves_out_what_has_learned_is_refused(records: list[Recor
     other = FrameModel()
     torch.nn.init.ones_(other.encoder.backbone.get_parameter("layer3.2.bn3.weight"))
     checkpoints.save(tmp_path / "other.pt", {"model": other.state_dict()}, settings={})
-    few = replace(SMALL, phases=(Phase(steps=1, window_px=32, pairs=2, windows=2, blocks=1),))
-    with pytest.raises(TrainingError, match=r"has BLOCKS 1, but 3 blocks of a layer have learned"):
+    few = replace(SMALL, phases=(Phase(steps=1, window_px=32, pairs=2, windows=2, blocks=(1, 1, 1, 1)),))
+    with pytest.raises(TrainingError, match=r"has BLOCKS 1-1-1-1, but 1-1-3-1 blocks of the four layers have learned"):
         FrameFit(settings=few, folder=tmp_path / "run", workers=0).run(PairMaker(records), init=tmp_path / "other.pt")
 
 
 def test_blocks_may_only_become_more() -> None:
     model = FrameModel()
-    all_of_them, one = (Phase(steps=2, window_px=32, pairs=2, blocks=count) for count in (0, 1))
+    all_of_them, one = (Phase(steps=2, window_px=32, pairs=2, blocks=count) for count in ((), (1, 1, 1, 1)))
     check_blocks(model, (one, all_of_them), 0)
     with pytest.raises(TrainingError, match="set its BLOCKS to 0"):
         check_blocks(model, (all_of_them, one), 0)
