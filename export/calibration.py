@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from common.files import written_whole
 from export.detector import ClipHead
 from export.errors import CalibrationError
 from export.quantize import Crops, Ranges, block_errors, blocks_of, cosine, features_of, measure_ranges, write_int8_encoder
@@ -28,8 +29,8 @@ MIN_COSINE = 0.999
 """Least cosine of INT8 features with fp32 ones that any check crop may show."""
 MIN_AGREEMENT = 0.99
 """Least share of check crops with the same label."""
-CLIPS, FRAMES_PER_CLIP = 24, 16
-"""How much is taken of a folder: spread over its files, half to calibrate on, half to check on."""
+CLIPS, FRAMES_PER_CLIP = 32, 16
+"""How much is taken of a folder: spread over its files. Half shows what eight bits cost on the other half; the ranges are of all."""
 _RANKING_CROPS = 16
 _SHIPPED = Path(__file__).resolve().parent / "calibrations"
 MEDIA_VARIABLE = "UNMASK_MEDIA"
@@ -49,8 +50,9 @@ class Calibration:
     """Face crops that the ranges were measured on."""
     crops_from: str
     check_crops: int
+    """Those among them that were left out while the cost of eight bits was measured."""
     cosine_min: float
-    """Least cosine of features with fp32 on the check crops."""
+    """Least cosine of features with fp32 on the check crops, with the ranges of the others."""
     label_agreement: float
     """Share of check crops with fp32's label, at the head and threshold it was measured with."""
 
@@ -95,11 +97,9 @@ def save(calibration: Calibration, path: Path) -> None:
     Raises:
         CalibrationError: The file cannot be written.
     """
-    partial = path.with_name(path.name + ".partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(asdict(calibration), indent=1) + "\n", encoding="utf-8")
-        partial.replace(path)
+        with written_whole(path) as partial:
+            partial.write_text(json.dumps(asdict(calibration), indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise CalibrationError(f"the INT8 ranges cannot be written to {path}: {error.strerror}; choose another file") from error
 
@@ -156,7 +156,7 @@ def calibrate(
     threshold: float,
 ) -> Calibration:
     """Measures ranges on every other clip, and on the rest puts blocks back into floating point until eight bits cost nothing
-    that matters: the worst first, ranked by what each block adds to the error.
+    that matters: the worst first, ranked by what each block adds to the error. The ranges that are kept are those of all clips.
 
     Raises:
         CalibrationError: Not even that reaches ``MIN_COSINE`` and ``MIN_AGREEMENT``.
@@ -166,6 +166,7 @@ def calibrate(
     fitting, checking = np.concatenate(clips[::2]), list(clips[1::2])
     crops = np.concatenate(checking)
     ranges = measure_ranges(graph, fitting)
+    of_rest = measure_ranges(graph, crops)
     expected = features_of(graph, crops)
     lengths = [len(clip) for clip in checking]
     labels = _labels(head, expected, lengths, threshold)
@@ -199,9 +200,9 @@ def calibrate(
         encoder_sha256=encoder_sha256,
         recipe=RECIPE,
         image_size_px=crops.shape[1],
-        ranges=ranges,
+        ranges={name: (min(low, of_rest[name][0]), max(high, of_rest[name][1])) for name, (low, high) in ranges.items()},
         float_blocks=tuple(block for block in blocks if block in kept),
-        crops=len(fitting),
+        crops=len(fitting) + len(crops),
         crops_from=crops_from,
         check_crops=len(crops),
         cosine_min=round(least, 6),
