@@ -1,5 +1,6 @@
 """Batches of the frame stage, each made of its step's number alone, in a process of its own."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -170,3 +171,5 @@ def _quietly(_: int) -> None:
 
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
+    # The network's threads wait for each other: one that is held up by this process holds up all.
+    os.nice(19)

@@ -18,8 +18,9 @@ from training.fakes.temporal import MAKERS
 from training.pairs import MIN_FACE_PX
 from training.shards import Record
 
-ClipKind = Literal["self_blend", "swap", "jitter", "flicker", "frozen"]
-FRAME_KINDS: tuple[ClipKind, ...] = ("self_blend", "swap")
+ClipKind = Literal["self_blend", "part_blend", "swap", "jitter", "flicker", "frozen"]
+FRAME_KINDS: tuple[ClipKind, ...] = ("self_blend", "part_blend", "swap")
+"""What is wrong in every frame. Self-blended are whole faces, as published; of the part-blended only mouth, eyes or lower face."""
 TEMPORAL_KINDS: tuple[ClipKind, ...] = ("jitter", "flicker", "frozen")
 
 
@@ -82,9 +83,13 @@ class ClipMaker:
 
     def _fake(self, kind: ClipKind, base: _Frames, rng: np.random.Generator) -> tuple[list[Picture], list[Picture]]:
         seed = int(rng.integers(2**31))
-        if kind == "self_blend":
+        if kind in ("self_blend", "part_blend"):
+            share = 1.0 if kind == "part_blend" else 0.0
             # The same draws in each frame: one manipulation, seen throughout.
-            pairs = [self_blend(p, m, np.random.default_rng(seed)) for p, m in zip(base.pictures, base.meshes, strict=True)]
+            pairs = [
+                self_blend(p, m, np.random.default_rng(seed), part_share=share)
+                for p, m in zip(base.pictures, base.meshes, strict=True)
+            ]
         elif kind == "swap":
             donor = self._donor(base.record.identity, rng)
             picture = donor.picture()

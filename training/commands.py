@@ -117,11 +117,45 @@ def collect(
     help="Share of the loss that keeps the scores of genuine pictures from following their size and compression.",
 )
 @click.option(
+    "--order-weight",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(min=0),
+    help="Share of the loss that puts each fake above its own genuine picture.",
+)
+@click.option(
+    "--rank-weight",
+    default=0.0,
+    show_default=True,
+    type=click.FloatRange(min=0),
+    help="Share of the loss that puts each fake above every genuine picture of the batch; for runs past the beginning.",
+)
+@click.option(
+    "--swap-share",
+    default=0.3,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="Share of the fakes that are swaps; the others are self-blended.",
+)
+@click.option(
+    "--part-share",
+    default=0.375,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="Share of the self-blended in which only mouth, eyes or lower face are foreign.",
+)
+@click.option(
     "--severity",
     default=1.0,
     show_default=True,
     type=click.FloatRange(0, 1),
     help="How strongly pictures are degraded in the end.",
+)
+@click.option(
+    "--compile",
+    "compiled",
+    is_flag=True,
+    help="Join the network's operations with torch.compile: faster after half a minute; needs a C++ compiler.",
 )
 @click.option("--seed", default=20261120, show_default=True)
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
@@ -138,8 +172,9 @@ def collect(
 @click.option("-v", "--verbose", is_flag=True)
 def fit(
     shards: Path, folder: Path, out: Path | None, phases: tuple[str, ...], init: Path | None, hidden_sizes: tuple[int, ...],
-    clip_pairs: tuple[int, int], learning_rate: float, ema_decay: float, quality_weight: float, severity: float, seed: int, device: str,
-    threads: int | None, workers: int, validate_every: int, patience: int, verbose: bool,
+    clip_pairs: tuple[int, int], learning_rate: float, ema_decay: float, quality_weight: float, order_weight: float, rank_weight: float,
+    swap_share: float, part_share: float, severity: float, compiled: bool, seed: int,
+    device: str, threads: int | None, workers: int, validate_every: int, patience: int, verbose: bool,
 ) -> None:  # fmt: skip
     """Fit the frame encoder, then the sequence head; calibrate; write weights and their facts."""
     log_to_stderr(verbose)
@@ -163,9 +198,11 @@ def fit(
             phases=_phases(phases),
             learning_rate=learning_rate,
             ema_decay=ema_decay,
+            swap_share=swap_share,
+            part_share=part_share,
             severity=severity,
             seed=seed,
-            loss=LossWeights(quality=quality_weight),
+            loss=LossWeights(quality=quality_weight, order=order_weight, rank=rank_weight),
         ),
         clips=ClipFitSettings(seed=seed),
         hidden_sizes=hidden_sizes,
@@ -177,7 +214,7 @@ def fit(
         with Progress("stage one") as progress:
             model = run.fit_frames_stage(
                 records, settings, folder, device=device, workers=workers, init=init,
-                validate_every=validate_every, patience=patience, progress=progress,
+                compiled=compiled, validate_every=validate_every, patience=patience, progress=progress,
             )  # fmt: skip
         training_curves(json.loads((folder / "frames_history.json").read_text()), folder / "curves.png")
         stage = run.fit_clips_stage(model, records, settings, folder, device=device)
@@ -201,19 +238,25 @@ def _phases(given: Sequence[str]) -> Any:
 
     phases = []
     for text in given or DEFAULT_PHASES:
-        *counts, difficulty = text.split(",") if text.count(",") == 5 else [*text.split(","), "1"]
+        *counts, blocks, difficulty = text.split(",") if text.count(",") == 5 else [*text.split(","), "1"]
         try:
-            steps, window, pairs, windows, blocks = (int(part) for part in counts)
+            steps, window, pairs, windows = (int(part) for part in counts)
+            layers = tuple(int(part) for part in blocks.split("-"))
             end = float(difficulty)
         except ValueError:
             raise click.UsageError(
                 f"--phase is {text!r}; it must be STEPS,WINDOW,PAIRS,WINDOWS,BLOCKS,DIFFICULTY such as {DEFAULT_PHASES[0]}"
             ) from None
-        if min(steps, window, pairs, windows, blocks + 1) < 1 or pairs * windows < 2 or window % 16 or not 0 <= end <= 1:
+        if min(steps, window, pairs, windows) < 1 or pairs * windows < 2 or window % 16 or not 0 <= end <= 1:
             raise click.UsageError(
                 f"--phase is {text!r}; numbers from 1, at least two pairs a batch, WINDOW a multiple of 16, DIFFICULTY from 0 to 1"
             )
-        phases.append(Phase(steps=steps, window_px=window, pairs=pairs, windows=windows, blocks=blocks, difficulty=end))
+        layers = () if layers == (0,) else layers * 4 if len(layers) == 1 else layers
+        if layers and (len(layers) != 4 or min(layers) < 1):
+            raise click.UsageError(
+                f"--phase is {text!r}; BLOCKS is 0 (all), a number from 1, or one for each of the four layers such as 1-2-2-1"
+            )
+        phases.append(Phase(steps=steps, window_px=window, pairs=pairs, windows=windows, blocks=layers, difficulty=end))
     return tuple(phases)
 
 

@@ -169,7 +169,7 @@ def made(
     multiple=True,
     default=("self_blend", "swap"),
     show_default=True,
-    type=click.Choice(["self_blend", "swap", "jitter", "flicker", "frozen"]),
+    type=click.Choice(["self_blend", "part_blend", "swap", "jitter", "flicker", "frozen"]),
 )
 @click.option("--pairs", default=40, show_default=True, type=click.IntRange(min=1), help="In all; kinds in turn.")
 @click.option("--frames", default=32, show_default=True, type=click.IntRange(min=2))

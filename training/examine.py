@@ -53,14 +53,15 @@ class Examinee:
 
 
 def frame_figures(examinee: Examinee, records: Sequence[Record], *, pairs: int, seed: int) -> dict[str, Any]:
-    """Frames: self-blended and swapped apart, at each severity."""
+    """Frames: self-blended, part-blended and swapped apart, at each severity."""
     maker, out = PairMaker(records), {}
     info = examinee.info
-    for kind, share in (("self_blend", 0.0), ("swap", 1.0)):
+    for kind in FRAME_KINDS:
         for name, severity in SEVERITIES.items():
             options = PairOptions(
-                image_size_px=info.image_size_px, crop_margin=info.crop_margin, swap_share=share, severity=severity
-            )
+                image_size_px=info.image_size_px, crop_margin=info.crop_margin, swap_share=float(kind == "swap"),
+                part_share=float(kind == "part_blend"), severity=severity,
+            )  # fmt: skip
             made = [maker.make(np.random.default_rng((seed, number)), options) for number in range(pairs)]
             crops = np.concatenate([np.stack([pair.crops[label] for pair in made]) for label in (0, 1)])
             scores = examinee.scores(examinee.single_frames(crops))

@@ -12,6 +12,7 @@ from export.resnext import FEATURES, Bottleneck, ResNeXt50
 from training import checkpoints
 from training.errors import CheckpointMismatchError
 
+_LAYERS = ("layer1", "layer2", "layer3", "layer4")
 _SIDE_WIDTHS = {"layer2": 512, "layer3": 1024}
 """Channels of the layers (stride 8 and 16) that the side heads read."""
 
@@ -25,8 +26,8 @@ class FrameModel(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.active_blocks = 0
-        """Blocks of each layer that are computed by ``forward``; 0: all. A block that has not learned yet is its shortcut."""
+        self.active_blocks: tuple[int, ...] = ()
+        """Blocks of each layer that are computed by ``forward``; empty: all. A block that has not learned yet is its shortcut."""
         self.encoder = FrameEncoder(ResNeXt50())
         self.classifier = nn.Linear(FEATURES, 2)
         self.side_heads = nn.ModuleList(nn.Conv2d(width, 2, 1) for width in _SIDE_WIDTHS.values())
@@ -69,23 +70,19 @@ class FrameModel(nn.Module):
         x = ((frames.to(torch.float32) - self.encoder.mean) / self.encoder.std).permute(0, 3, 1, 2)
         x = backbone.maxpool(backbone.relu(backbone.bn1(backbone.conv1(x))))
         maps: list[Tensor] = []
-        for name in ("layer1", "layer2", "layer3", "layer4"):
-            for block in islice(backbone.get_submodule(name).children(), self.active_blocks or None):
+        for name, count in zip(_LAYERS, self.active_blocks or (None,) * len(_LAYERS), strict=True):
+            for block in islice(backbone.get_submodule(name).children(), count):
                 x = block(x)
             if name in _SIDE_WIDTHS:
                 maps.append(self.side_heads[len(maps)](x))
         features = torch.flatten(nn.functional.adaptive_avg_pool2d(x, 1), 1)
         return self.classifier(features), maps
 
-    def learned_blocks(self) -> tuple[int, int]:
-        """How many blocks of each layer have to be computed to compute all that the encoder does, and how many there are at most."""
-        learned, most = 1, 1
-        for number in range(1, 5):
-            for place, block in enumerate(self.encoder.backbone.get_submodule(f"layer{number}").children(), 1):
-                most = max(most, place)
-                if not _is_idle(block):
-                    learned = max(learned, place)
-        return learned, most
+    def learned_blocks(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """How many blocks of each layer have to be computed to compute all that the encoder does, and how many there are."""
+        layers = [list(self.encoder.backbone.get_submodule(name).children()) for name in _LAYERS]
+        learned = (max(place for place, block in enumerate(blocks, 1) if not _is_idle(block)) for blocks in layers)
+        return tuple(learned), tuple(map(len, layers))
 
 
 def without_idle_blocks(encoder: FrameEncoder) -> FrameEncoder:

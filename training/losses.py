@@ -16,6 +16,10 @@ class LossWeights:
 
     maps: float = 0.7
     order: float = 1.0
+    """Each fake above its own genuine picture: what teaches first, since all but the manipulation is the same."""
+    rank: float = 0.0
+    """Each fake above every genuine picture of the batch: what makes the scores of different pictures comparable, once pairs are
+    told apart. A smooth stand-in for the AUC."""
     quality: float = 0.1
     smoothing: float = 0.0
 
@@ -23,7 +27,7 @@ class LossWeights:
 def frame_loss(
     logits: Tensor, maps: Sequence[Tensor], batch: FrameBatch, weights: LossWeights
 ) -> tuple[Tensor, dict[str, float]]:
-    """Classification, maps, order within pairs, and independence of the pictures' quality.
+    """Classification, maps, order within pairs and across them, and independence of the pictures' quality.
 
     Returns:
         The loss, and its parts by name.
@@ -34,15 +38,17 @@ def frame_loss(
     located = torch.stack([_map_loss(out.float(), batch.masks) for out in maps]).mean()
     margin = logits[:, 1] - logits[:, 0]
     half = len(batch.quality)
-    # Within a pair all but the manipulation is the same, so what faces and pictures are like cancels out.
-    apart = functional.softplus(margin[:half] - margin[half:])
-    order = (apart * batch.weights[half:]).sum() / batch.weights[half:].sum().clamp_min(1e-3)
+    apart = functional.softplus(margin[:half, None] - margin[None, half:])
+    seen = batch.weights[half:] / batch.weights[half:].sum().clamp_min(1e-3)
+    order, rank = apart.diagonal() @ seen, apart.mean(0) @ seen
     follows = _squared_correlation(margin[:half], batch.quality)
-    loss = classification + weights.maps * located + weights.order * order + weights.quality * follows
+    loss = classification + weights.maps * located + weights.quality * follows
+    loss = loss + weights.order * order + weights.rank * rank
     parts = {
         "classification": float(classification.detach()),
         "maps": float(located.detach()),
         "order": float(order.detach()),
+        "rank": float(rank.detach()),
         "quality": float(follows.detach()),
     }
     return loss, parts

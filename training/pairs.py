@@ -46,6 +46,8 @@ class PairOptions:
     image_size_px: int
     crop_margin: float
     swap_share: float = 0.3
+    part_share: float = 0.375
+    """Of the self-blended: how often only the mouth, the eyes or the lower face is foreign, see ``self_blend``."""
     severity: float = 1.0
     """Of the corruptions, in [0, 1]."""
     difficulty: float = 1.0
@@ -92,7 +94,7 @@ class PairMaker:
             )
             pair = swap(picture, points, donor_picture, donor_points, rng)
         else:
-            pair = self_blend(picture, points, rng, strength=3 - 2 * difficulty, plain=plain)
+            pair = self_blend(picture, points, rng, strength=3 - 2 * difficulty, plain=plain, part_share=options.part_share)
         after = draw(rng, severity=severity, min_scale=MIN_FACE_PX / box.side)
         return _cropped(pair, box, after, rng, options, identity=record.identity)
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from client.model_info import ModelInfo
+from common.files import written_whole
 from export.detector import SequenceHead
 from export.load import load_detector, save_detector
 from training import checkpoints
@@ -58,7 +59,7 @@ class RunSettings:
 
 
 class FrameValidation:
-    """Frame AUC on pairs of the validation people, made once: self-blended and swapped, lightly and fully degraded."""
+    """Frame AUC on pairs of the validation people, made once: self-blended (whole faces) and swapped, lightly and fully degraded."""
 
     def __init__(self, records: Sequence[Record], settings: FrameFitSettings, *, pairs: int, device: str = "cpu") -> None:
         maker, self._device = PairMaker(records), device
@@ -66,8 +67,9 @@ class FrameValidation:
         for kind, share in (("self_blend", 0.0), ("swap", 1.0)):
             for degree, severity in (("light", 0.3), ("full", 1.0)):
                 options = PairOptions(
-                    image_size_px=settings.image_size_px, crop_margin=settings.crop_margin, swap_share=share, severity=severity
-                )
+                    image_size_px=settings.image_size_px, crop_margin=settings.crop_margin, swap_share=share, part_share=0.0,
+                    severity=severity,
+                )  # fmt: skip
                 made = [maker.make(np.random.default_rng((7, number)), options) for number in range(pairs)]
                 self._sets[f"auc_{kind}_{degree}"] = np.concatenate(
                     [np.stack([pair.crops[label] for pair in made]) for label in (0, 1)]
@@ -107,8 +109,9 @@ def of_split(records: Sequence[Record], split: str) -> list[Record]:
 
 
 def fit_frames_stage(
-    records: Sequence[Record], settings: RunSettings, folder: Path, *, device: str = "cpu", workers: int = 1, **options: Any
-) -> FrameModel:
+    records: Sequence[Record], settings: RunSettings, folder: Path, *, device: str = "cpu", workers: int = 1,
+    compiled: bool = False, **options: Any,
+) -> FrameModel:  # fmt: skip
     """Stage one, resumed where it was stopped; options as for ``FrameFit.run``.
 
     Raises:
@@ -117,7 +120,7 @@ def fit_frames_stage(
         TrainingError: See ``FrameFit.run``.
     """
     check_people((record.dataset, record.identity.split("+"), record.split, record.source) for record in records)
-    fit = FrameFit(settings=settings.frames, folder=folder, device=device, workers=workers)
+    fit = FrameFit(settings=settings.frames, folder=folder, device=device, workers=workers, compiled=compiled)
     validation = FrameValidation(of_split(records, "val"), settings.frames, pairs=settings.validation_pairs, device=device)
     fit.run(PairMaker(of_split(records, "train")), validate=validation, **options)
     return best_frame_model(folder)
@@ -217,14 +220,12 @@ def write_run_weights(
         image_size_px=settings.frames.image_size_px, crop_margin=settings.frames.crop_margin, max_frames=256, weights_sha256="",
         caveat=caveat, **asdict(stage.calibration),
     )  # fmt: skip
-    beside = path.with_suffix(".json.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         save_detector(path, model.encoder, stage.head, info)
         # What people read; programs read the same from the weights themselves.
         written = load_detector(path).info
-        beside.write_text(json.dumps(asdict(written), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        beside.replace(path.with_suffix(".json"))
+        with written_whole(path.with_suffix(".json")) as beside:
+            beside.write_text(json.dumps(asdict(written), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     except (OSError, SafetensorError) as error:
         raise CheckpointWriteError(f"{path} cannot be written: {error}; free some room or name another file") from error
     return written

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from training.fakes.masks import Region, bend, soft_mask
 
 Picture = NDArray[np.uint8]
+WHOLE_FACE: tuple[Region, ...] = ("face", "face", "face", "inner", "inner")
+FACE_PARTS: tuple[Region, ...] = ("lower", "mouth", "eyes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,8 +28,9 @@ class Pair:
 
 
 def self_blend(
-    picture: Picture, points: NDArray[np.float32], rng: np.random.Generator, *, strength: float = 1.0, plain: bool = False
-) -> Pair:
+    picture: Picture, points: NDArray[np.float32], rng: np.random.Generator, *, strength: float = 1.0, plain: bool = False,
+    part_share: float = 0.375,
+) -> Pair:  # fmt: skip
     """Blends a face with a copy of itself that differs in colour, sharpness, place and shape.
 
     Args:
@@ -35,9 +38,9 @@ def self_blend(
         points: (478, 2) mesh points.
         strength: Scales the differences; above 1 they are easier to see.
         plain: Whole faces at full share with an edge that is not wide.
+        part_share: How often only a part of the face is blended, which the publication does not do: 0 for its landmark hulls.
     """
-    regions: tuple[Region, ...] = ("face", "face", "face", "inner", "inner", "lower", "mouth", "eyes")
-    region: Region = rng.choice(regions[:5] if plain else regions)
+    region: Region = rng.choice(WHOLE_FACE if plain or rng.random() >= part_share else FACE_PARTS)
     mask = soft_mask(points, region, picture.shape, rng, plain=plain)
     background, source = picture, picture
     if rng.random() < 0.5:
