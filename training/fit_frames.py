@@ -167,6 +167,7 @@ class FrameFit:
             if time.monotonic() - saved_at > save_every_s:
                 self._save(model, average, optimizer)
                 saved_at = time.monotonic()
+                logger.info("step %d of %d, loss %.4f", self.step, end, smooth)
         if validate and self.step >= total and not any(h["step"] == self.step and "val_auc" in h for h in self.history):
             # Resumed with phases that end where the run already is.
             self._validated(validate, average, smooth)

@@ -11,7 +11,7 @@ from client import Detector
 from serving import EmbeddedTriton
 from tests.clips import make_clips
 from training.command_line import read_items
-from training.commands import train
+from training.commands import _phases, train
 from training.errors import EvaluationError
 from training.evaluate_commands import evaluate
 from training.manifest import Item, Label, read_manifest
@@ -125,11 +125,18 @@ def test_a_leak_ends_collecting_with_exit_code_1(tmp_path: Path) -> None:
     assert "t/ann is in train" in result.output
 
 
-@pytest.mark.parametrize("phase", ["1,2", "10,48,0,1,0", "10,50,4,1,0", "10,48,4,1,0,2", "a,b,c,d,e"])
+@pytest.mark.parametrize(
+    "phase", ["1,2", "10,48,0,1,0", "10,50,4,1,0", "10,48,4,1,0,2", "10,48,4,1,1-2,1", "10,48,4,1,1-0-1-1,1", "a,b,c,d,e"]
+)
 def test_a_wrong_phase_is_a_usage_error(tmp_path: Path, phase: str) -> None:
     result = CliRunner().invoke(train, ["fit", "--shards", str(tmp_path), "--run", str(tmp_path / "run"), "--phase", phase])
     assert result.exit_code == 2
     assert phase in result.output
+
+
+def test_blocks_are_given_for_all_layers_or_for_each() -> None:
+    phases = _phases(["1,48,4,1,0,1", "1,48,4,1,2,1", "1,48,4,1,1-2-2-1,1", "1,48,4,1,0"])
+    assert [phase.blocks for phase in phases] == [(), (2, 2, 2, 2), (1, 2, 2, 1), ()]
 
 
 def test_clips_that_cannot_be_written_are_an_error_without_a_traceback(records: list[Record], tmp_path: Path) -> None:
