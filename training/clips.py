@@ -18,10 +18,12 @@ from training.fakes.temporal import MAKERS
 from training.pairs import MIN_FACE_PX
 from training.shards import Record
 
-ClipKind = Literal["self_blend", "part_blend", "swap", "jitter", "flicker", "frozen"]
+ClipKind = Literal["self_blend", "part_blend", "swap", "jitter", "flicker", "frozen", "recoded"]
 FRAME_KINDS: tuple[ClipKind, ...] = ("self_blend", "part_blend", "swap")
 """What is wrong in every frame. Self-blended are whole faces, as published; of the part-blended only mouth, eyes or lower face."""
-TEMPORAL_KINDS: tuple[ClipKind, ...] = ("jitter", "flicker", "frozen")
+TEMPORAL_KINDS: tuple[ClipKind, ...] = ("jitter", "flicker", "frozen", "recoded")
+MIN_VIDEO_FACES = 8
+"""Faces that a video must have to be a clip."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +36,7 @@ class ClipPair:
     kind: ClipKind
     identity: str
     source: str
+    split: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ class ClipMaker:
     """Makes clips from the genuine records of one split: videos as they are, photographs seen by a moving camera.
 
     Raises:
-        EmptyClassError: There are no genuine pictures.
+        EmptyClassError: There are no genuine pictures, or no photographs and no video with enough faces.
     """
 
     def __init__(self, records: Sequence[Record]) -> None:
@@ -61,12 +64,21 @@ class ClipMaker:
             if record.from_video:
                 # Files of the same name lie in several folders.
                 by_source[record.dataset, record.identity, record.source].append(record)
-        self.videos = [frames for frames in by_source.values() if len(frames) >= 8]
+        self.videos = [frames for frames in by_source.values() if len(frames) >= MIN_VIDEO_FACES]
+        if not self.photographs and not self.videos:
+            raise EmptyClassError(
+                f"{len(by_source)} videos, none with {MIN_VIDEO_FACES} faces, and no photograph; clips need one of them: collect more "
+                f"frames of each video (--frames {MIN_VIDEO_FACES} or more)"
+            )
+
+    def makeable(self, kinds: Sequence[ClipKind]) -> tuple[ClipKind, ...]:
+        """The kinds that these records can show: a frozen face is a genuine one where nothing moves, as in photographs."""
+        return tuple(kind for kind in kinds if kind != "frozen" or self.videos)
 
     def make(self, kind: ClipKind, frames: int, rng: np.random.Generator, *, severity: float) -> ClipPair:
         """One pair of clips of at most ``frames`` frames.
 
-        ``frozen`` needs a face that moves, so it is made of videos where there are any.
+        ``frozen`` needs a face that moves, so it is made of videos, see ``makeable``.
         """
         share = 1.0 if kind == "frozen" else 0.3
         use_video = bool(self.videos) and (not self.photographs or rng.random() < share)
@@ -79,7 +91,9 @@ class ClipMaker:
         ratio = real[0].shape[1] / base.pictures[0].shape[1]
         boxes = [Box(*(value * ratio for value in box)) for box in base.boxes]
         record = base.record
-        return ClipPair(real=real, fake=changed, boxes=boxes, kind=kind, identity=record.identity, source=record.source)
+        return ClipPair(
+            real=real, fake=changed, boxes=boxes, kind=kind, identity=record.identity, source=record.source, split=record.split
+        )
 
     def _fake(self, kind: ClipKind, base: _Frames, rng: np.random.Generator) -> tuple[list[Picture], list[Picture]]:
         seed = int(rng.integers(2**31))
@@ -103,8 +117,9 @@ class ClipMaker:
 
     def _donor(self, identity: str, rng: np.random.Generator) -> Record:
         pool = self.photographs or [frames[0] for frames in self.videos]
-        others = [pool[int(i)] for i in rng.integers(0, len(pool), 24)]
-        for record in others:
+        drawn = [pool[int(i)] for i in rng.integers(0, len(pool), 24)]
+        # Where nearly all are of one person, a draw may miss the few others.
+        for record in (*drawn, *pool):
             if record.identity != identity:
                 return record
         raise EmptyClassError(f"nobody but {identity} is among the real pictures; a swap needs two people: add some")

@@ -4,6 +4,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
@@ -12,15 +13,17 @@ from numpy.typing import NDArray
 
 from preprocess import ExtractionOptions, PreprocessError, Preprocessor
 from preprocess.faces import Face, FaceFinder
-from training.errors import ManifestError, PictureError
+from training.errors import EmptyClassError, ManifestError, PictureError
 from training.landmarks import laid_over
 from training.manifest import Item
-from training.shards import Record, decode_picture
+from training.shards import Record, decode_picture, read_shards, write_shard
 
 logger = logging.getLogger(__name__)
 
 CONTEXT_MARGIN = 2.4
 """Side of the cached square, in multiples of the face box's longer side."""
+BLOCK_FILES = 500
+"""Files a shard: what is kept in memory at once, about 1.5 GB, and lost when collecting is stopped."""
 MAX_FACE_PX = 120
 """Larger faces are scaled down to this before they are cached: the crop of 112 px shows no more."""
 
@@ -30,6 +33,8 @@ class Collected:
     """Records, and what was left out and why."""
 
     records: list[Record] = field(default_factory=list)
+    faces: int = 0
+    """Those that were written to shards."""
     skipped: Counter[str] = field(default_factory=Counter)
 
 
@@ -79,11 +84,50 @@ def photograph_identity(name: str) -> str:
 
 def photograph_split(name: str) -> str:
     """``train`` as the folder says; half of the people of ``val`` are the examination's."""
-    from hashlib import sha256
-
     if name.startswith("train/"):
         return "train"
     return "val" if sha256(b"half/" + photograph_identity(name).encode()).digest()[0] % 2 == 0 else "test"
+
+
+def video_shards(items: Sequence[Item], mean: NDArray[np.float32], folder: Path, *, frames: int) -> Collected:
+    """Shards of the genuine videos, ``BLOCK_FILES`` files each, written as they are done: a stopped collection goes on at its block.
+
+    A shard is named by the files in it. Those of an earlier list that are not of this one are removed at the end.
+
+    Returns:
+        The counts; records are in the shards.
+
+    Raises:
+        EmptyClassError: No face was found in any file.
+        ShardError: There is no room.
+    """
+    used = [item for item in items if item.label == "real" and item.split != "unused"]
+    total = Collected()
+    total.skipped.update(
+        {"fake": sum(item.label == "fake" for item in items), "unused": sum(i.split == "unused" for i in items)}
+    )
+    shards: set[Path] = set()
+    for start in range(0, len(used), BLOCK_FILES):
+        block = used[start : start + BLOCK_FILES]
+        names = "\n".join(f"{Path(item.path).absolute()} {item.split} {'+'.join(item.identities)}" for item in block)
+        path = folder / f"videos-{sha256(f'{frames} {names}'.encode()).hexdigest()[:12]}.npz"
+        if not path.exists():
+            found = videos(block, mean, frames=frames)
+            total.skipped += found.skipped
+            if not found.records:
+                continue
+            write_shard(path, found.records)
+        shards.add(path)
+        total.faces += len(read_shards([path]))
+        logger.info("%d of %d files done", min(start + BLOCK_FILES, len(used)), len(used))
+    total.skipped = +total.skipped
+    if not shards:
+        raise EmptyClassError(
+            f"no face in any of {len(items)} files: {dict(total.skipped)}; is --root the folder that the paths are in?"
+        )
+    for path in set(folder.glob("videos*.npz")) - shards:
+        path.unlink()
+    return total
 
 
 def videos(items: Sequence[Item], mean: NDArray[np.float32], *, frames: int, dataset: str | None = None) -> Collected:

@@ -29,6 +29,22 @@ def fail(command: str, error: Exception, code: int = EXIT_INPUT) -> NoReturn:
     sys.exit(code)
 
 
+def check_device(device: str) -> None:
+    """Refuses a device that PyTorch does not find here.
+
+    Raises:
+        click.UsageError
+    """
+    import torch
+
+    if device not in ("cpu", "cuda"):
+        raise click.UsageError(
+            f"--device is {device!r}; it must be cpu or cuda (of several GPUs, CUDA_VISIBLE_DEVICES names one)"
+        )
+    if device == "cuda" and not torch.cuda.is_available():
+        raise click.UsageError("--device cuda: PyTorch finds no CUDA device here; use --device cpu")
+
+
 def read_items(data: Sequence[str], root: Path | None = None) -> "list[Item]":
     """The files that ``--data`` names, checked for leaks; ``root`` is where those of tables lie, if not beside them."""
     from dataclasses import replace

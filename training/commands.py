@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from training.command_line import DATA_HELP, FOLDER, Progress, fail, log_to_stderr, read_items
+from training.command_line import DATA_HELP, FOLDER, Progress, check_device, fail, log_to_stderr, read_items
 
 DEFAULT_PHASES = ("500,112,16,1,1,0", "2500,112,16,1,1,0.6", "1000,112,16,1,0,1")
 """What two CPU cores manage in two to three hours."""
@@ -53,11 +53,10 @@ def collect(
             write_shard(out / "photographs.npz", found.records)
             click.echo(f"photographs: {len(found.records)} faces; left out: {dict(found.skipped) or 'none'}")
         if items:
-            seen = collecting.videos([item for item in items if item.split != "unused"], default_mean_face(), frames=frames)
-            write_shard(out / "videos.npz", seen.records)
             # A manifest's paths are taken from its own folder, and these were named from elsewhere.
             write_manifest(out / "manifest.jsonl", [replace(item, path=str(Path(item.path).absolute())) for item in items])
-            click.echo(f"videos: {len(seen.records)} faces of {len(items)} files; left out: {dict(seen.skipped) or 'none'}")
+            seen = collecting.video_shards(items, default_mean_face(), out, frames=frames)
+            click.echo(f"videos: {seen.faces} faces of {len(items)} files; left out: {dict(seen.skipped) or 'none'}")
     except TrainingError as error:
         fail("train collect", error)
 
@@ -102,6 +101,13 @@ def collect(
     help="Pairs of clips of stage two: train, val.",
 )
 @click.option("--learning-rate", default=1e-3, show_default=True, type=click.FloatRange(min=0, min_open=True))
+@click.option(
+    "--cool-down",
+    default=0.3,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="Share of the steps, at the end, over which the learning rate falls; may change when a run is resumed.",
+)
 @click.option(
     "--ema-decay",
     default=0.99,
@@ -172,7 +178,8 @@ def collect(
 @click.option("-v", "--verbose", is_flag=True)
 def fit(
     shards: Path, folder: Path, out: Path | None, phases: tuple[str, ...], init: Path | None, hidden_sizes: tuple[int, ...],
-    clip_pairs: tuple[int, int], learning_rate: float, ema_decay: float, quality_weight: float, order_weight: float, rank_weight: float,
+    clip_pairs: tuple[int, int], learning_rate: float, cool_down: float, ema_decay: float, quality_weight: float, order_weight: float,
+    rank_weight: float,
     swap_share: float, part_share: float, severity: float, compiled: bool, seed: int,
     device: str, threads: int | None, workers: int, validate_every: int, patience: int, verbose: bool,
 ) -> None:  # fmt: skip
@@ -189,14 +196,14 @@ def fit(
     from training.plots import training_curves
     from training.shards import read_shards
 
-    if device == "cuda" and not torch.cuda.is_available():
-        raise click.UsageError("--device cuda: PyTorch finds no CUDA device here; use --device cpu")
+    check_device(device)
     if threads:
         torch.set_num_threads(threads)
     settings = run.RunSettings(
         frames=FrameFitSettings(
             phases=_phases(phases),
             learning_rate=learning_rate,
+            cool_down=cool_down,
             ema_decay=ema_decay,
             swap_share=swap_share,
             part_share=part_share,

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import click
 
-from training.command_line import DATA_HELP, EXIT_SERVER, FOLDER, Progress, fail, log_to_stderr, read_items
+from training.command_line import DATA_HELP, EXIT_SERVER, FOLDER, Progress, check_device, fail, log_to_stderr, read_items
 
 
 @click.group()
@@ -24,7 +24,7 @@ def evaluate() -> None:
     type=click.IntRange(min=1),
     default=(32,),
     show_default=True,
-    help="Several give the table of accuracy against frames.",
+    help="Several give the table of accuracy against frames; all other figures are of the first.",
 )
 @click.option(
     "--variant",
@@ -32,7 +32,8 @@ def evaluate() -> None:
     multiple=True,
     default=("original",),
     show_default=True,
-    help="original, crf23, crf32, crf40, half, quarter.",
+    type=click.Choice(["original", "crf23", "crf32", "crf40", "half", "quarter"]),
+    help="The files as they are, or encoded anew before; all figures but those by variant are of the first.",
 )
 @click.option("--url", envvar="UNMASK_URL", help="Server; without it one is started for each --profile. [env: UNMASK_URL]")
 @click.option(
@@ -55,7 +56,7 @@ def files(
     from client import ClientError, Detector
     from serving import EmbeddedTriton, ServingError, ServingSettings
     from training import served
-    from training.errors import TrainingError
+    from training.errors import EvaluationError, TrainingError
 
     try:
         items = [item for item in read_items(data, root) if split in ("all", item.split)]
@@ -73,15 +74,18 @@ def files(
                         outcomes[profile] = served.evaluate_served(
                             Detector(server.grpc_url), items, variants=variants, frames=frames, progress=progress
                         )
-        page = served.write_report(out, outcomes)
-    except TrainingError as error:
+        page = served.write_report(out, outcomes, split=split)
+        for name, outcome in outcomes.items():
+            click.echo(f"{name}: {served.summary(outcome)}")
+        if not any(row.score is not None for outcome in outcomes.values() for row in outcome.rows):
+            reasons = {reason for outcome in outcomes.values() for reason in outcome.not_evaluated()}
+            raise EvaluationError(f"none of {len(items)} files was evaluated ({', '.join(sorted(reasons))}); see {page}")
+    except (TrainingError, OSError) as error:
         fail("evaluate files", error)
         return
     except (ClientError, ServingError) as error:
         fail("evaluate files", error, EXIT_SERVER)
         return
-    for name, outcome in outcomes.items():
-        click.echo(f"{name}: {served.summary(outcome)}")
     click.echo(str(page))
 
 
@@ -127,6 +131,7 @@ def made(
 ) -> None:
     """Fakes made of held-back faces, by kind; quality; length. In PyTorch, without a server."""
     log_to_stderr(verbose)
+    check_device(device)
     from export.errors import ExportError
     from export.load import default_weights, load_detector
     from training.errors import TrainingError
@@ -169,7 +174,7 @@ def made(
     multiple=True,
     default=("self_blend", "swap"),
     show_default=True,
-    type=click.Choice(["self_blend", "part_blend", "swap", "jitter", "flicker", "frozen"]),
+    type=click.Choice(["self_blend", "part_blend", "swap", "jitter", "flicker", "frozen", "recoded"]),
 )
 @click.option("--pairs", default=40, show_default=True, type=click.IntRange(min=1), help="In all; kinds in turn.")
 @click.option("--frames", default=32, show_default=True, type=click.IntRange(min=2))

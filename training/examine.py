@@ -1,7 +1,7 @@
 """The examination of weights on faces held back: made fakes by kind, quality, length of the clip. Without a server."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from preprocess.boxes import Box
 from preprocess.crops import crop_square
 from training.clips import FRAME_KINDS, TEMPORAL_KINDS, ClipMaker
 from training.corruptions import Corruption
-from training.errors import EvaluationError
+from training.errors import DataError, EvaluationError
 from training.fit_clips import FeatureClip, encode_frames, make_feature_clips, margins
 from training.metrics import measure
 from training.pairs import PairMaker, PairOptions
@@ -76,9 +76,10 @@ def clip_figures(
 ) -> tuple[dict[str, Any], dict[str, list[FeatureClip]]]:
     """Clips of each kind at each severity; also the feature clips, for the comparison of heads."""
     maker, info = ClipMaker(records), examinee.info
+    kinds = maker.makeable((*FRAME_KINDS, *TEMPORAL_KINDS))
     out: dict[str, Any] = {}
     kept: dict[str, list[FeatureClip]] = {}
-    for kind in (*FRAME_KINDS, *TEMPORAL_KINDS):
+    for kind in kinds:
         for name, severity in SEVERITIES.items():
             clips = make_feature_clips(
                 examinee.encoder, maker, (kind,), pairs=pairs, frames=(frames, frames), seed=seed, severity=severity,
@@ -110,7 +111,7 @@ def head_against_mean(
 
     out = {name: both(part) for name, part in clips.items()}
     for name in SEVERITIES:
-        out[f"all temporal, {name}"] = both([clip for kind in TEMPORAL_KINDS for clip in clips[f"{kind}, {name}"]])
+        out[f"all temporal, {name}"] = both([clip for kind in TEMPORAL_KINDS for clip in clips.get(f"{kind}, {name}", [])])
     return out
 
 
@@ -120,7 +121,8 @@ def quality_figures(examinee: Examinee, records: Sequence[Record], *, pictures: 
     Each picture is encoded at every CRF of ``CRFS`` (at full size) and scaled by every factor of ``SCALES`` (at CRF 18).
 
     Returns:
-        Spearman's rho between score and CRF, and between score and face size, over all; and the mean score at each step.
+        Spearman's rho between score and CRF, and between score and face size, over all, and as the mean of each picture's own (which
+        differences between pictures do not hide); and the mean score at each step.
 
     Raises:
         EvaluationError: Fewer than 10 genuine pictures.
@@ -148,9 +150,19 @@ def quality_figures(examinee: Examinee, records: Sequence[Record], *, pictures: 
         "pictures": len(chosen),
         "rho_crf": float(crf_rho.statistic),
         "rho_face_size": float(size_rho.statistic),
+        "rho_crf_within_pictures": _within(np.tile(CRFS, (len(chosen), 1)), crf_scores),
+        "rho_face_size_within_pictures": _within(np.array(sizes), scale_scores),
         "mean_score_by_crf": dict(zip(map(str, CRFS), crf_scores.mean(0).tolist(), strict=True)),
         "mean_score_by_scale": dict(zip(map(str, SCALES), scale_scores.mean(0).tolist(), strict=True)),
     }
+
+
+def _within(steps: NDArray[Any], scores: NDArray[np.float64]) -> float:
+    """Mean over pictures of Spearman's rho between steps and scores of that picture alone, both (N, K)."""
+    from scipy.stats import spearmanr
+
+    each = [spearmanr(a, b).statistic for a, b in zip(steps, scores, strict=True)]
+    return float(np.nanmean(each))
 
 
 def _crop(rgb: NDArray[np.uint8], box: Box, scale: float, info: ModelInfo) -> NDArray[np.uint8]:
@@ -165,6 +177,8 @@ def length_figures(
     Real clips of the cache are too short for 100 frames, so every clip is a photograph seen by a moving camera.
     """
     photographs = [record for record in records if not record.from_video]
+    if not photographs:
+        raise EvaluationError(f"clips of {max(lengths)} frames are made of photographs, and there are none")
     info = examinee.info
     clips = make_feature_clips(
         examinee.encoder, ClipMaker(photographs), FRAME_KINDS, pairs=pairs, frames=(max(lengths), max(lengths)), seed=seed,
@@ -210,10 +224,19 @@ def examination(
         content["Sequence head against the mean of frame scores, AUC"] = head_against_mean(
             examinee, read_classifier(classifier), clips
         )
-    content["Score of genuine frames against their quality"] = quality_figures(examinee, records, pictures=2 * pairs, seed=seed)
-    content["Accuracy against frames"] = length_figures(
-        examinee, records, pairs=max(8, pairs // 3), lengths=lengths, severity=SEVERITIES["light"], seed=seed
+    content["Score of genuine frames against their quality"] = _or_reason(
+        lambda: quality_figures(examinee, records, pictures=2 * pairs, seed=seed)
     )
+    content["Accuracy against frames"] = _or_reason(
+        lambda: length_figures(
+            examinee, records, pairs=max(8, pairs // 3), lengths=lengths, severity=SEVERITIES["light"], seed=seed
+        )
+    )
+    genuine = [record for record in records if record.label == "real"]
+    content["Data"] = {
+        "split": ", ".join(sorted({record.split for record in genuine})), "people": len({record.identity for record in genuine}),
+        "pictures": len(genuine), "pairs of clips of each kind": pairs, "seed": seed,
+    }  # fmt: skip
     content["Model"] = examinee.info.to_parameters()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -223,6 +246,15 @@ def examination(
             f"{folder} cannot be written: {error.strerror or error}; free some room or name another folder"
         ) from error
     return page
+
+
+def _or_reason(figures: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Figures, or why there are none: what was measured before must not be lost for it."""
+    try:
+        return figures()
+    except (DataError, EvaluationError) as error:
+        logger.warning("not measured: %s", error)
+        return {"not measured": str(error)}
 
 
 def read_classifier(path: Path) -> nn.Linear:

@@ -4,7 +4,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -139,9 +139,9 @@ class FrameFit:
             end = self.step
         model.train()
         forward = torch.compile(model) if self.compiled else model
-        for batch in batches.from_step(self.step, workers=self.workers):
-            if self.step >= end:
-                break
+        waiting = batches.from_step(self.step, workers=self.workers)
+        while self.step < end:
+            batch = self._next(waiting)
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * schedule(self.step, total, settings.warm_up_steps, settings.cool_down)
             model.active_blocks = phase_of(settings.phases, self.step).blocks
@@ -188,6 +188,18 @@ class FrameFit:
             self.folder / "frames_best.pt", {"model": average.state, "step": self.step}, settings=self.settings.as_dict()
         )
 
+    def _next(self, waiting: Iterator[FrameBatch]) -> FrameBatch:
+        """The next batch; what goes wrong in the processes that make them as errors of this one."""
+        try:
+            return next(waiting)
+        except TrainingError as error:
+            # PyTorch puts the other process's traceback before it.
+            raise type(error)(str(error).strip().splitlines()[-1].removeprefix(f"{_full_name(error)}: ")) from error
+        except RuntimeError as error:
+            raise TrainingError(
+                f"the processes that make pairs ended at step {self.step}: {error}; with little memory give fewer --workers, and resume"
+            ) from error
+
     def _train_step(
         self, model: FrameModel, forward: Callable[[Tensor], Any], optimizer: torch.optim.Optimizer, batch: FrameBatch
     ) -> tuple[float, dict[str, float]]:
@@ -195,18 +207,33 @@ class FrameFit:
             *(getattr(batch, name).to(self.device) for name in ("frames", "masks", "labels", "weights", "quality"))
         )
         with torch.autocast(self.device, torch.bfloat16, enabled=self.settings.bf16):
-            logits, maps = forward(batch.frames)
+            try:
+                logits, maps = forward(batch.frames)
+            except RuntimeError as error:
+                if not self.compiled:
+                    raise
+                raise TrainingError(
+                    f"the network cannot be compiled or computed: {error}; leave out --compile and resume"
+                ) from error
         loss, parts = frame_loss(logits, maps, batch, self.settings.loss)
         value = float(loss.detach())
         if not math.isfinite(value):
-            raise TrainingError(
-                f"the loss is {value} at step {self.step}; lower the learning rate ({self.settings.learning_rate:g}) and resume"
-            )
+            raise self._diverged(f"the loss is {value}")
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        norm = float(nn.utils.clip_grad_norm_(model.parameters(), 5.0))
+        if not math.isfinite(norm):
+            # Taken, this step would break all weights, and the next checkpoint with them.
+            raise self._diverged(f"the gradient's norm is {norm}")
         optimizer.step()
         return value, parts
+
+    def _diverged(self, what: str) -> TrainingError:
+        best = self.folder / "frames_best.pt"
+        start = f"from --init {best}" if best.exists() else "anew"
+        return TrainingError(
+            f"{what} at step {self.step}; start another run {start} with a learning rate under {self.settings.learning_rate:g}"
+        )
 
     def _save(self, model: nn.Module, average: MovingAverage, optimizer: torch.optim.Optimizer) -> None:
         state = {
@@ -217,7 +244,7 @@ class FrameFit:
         checkpoints.write_text(self.folder / "frames_history.json", json.dumps(self.history))
 
     def _restore(self, model: nn.Module, average: MovingAverage, optimizer: torch.optim.Optimizer) -> None:
-        state = checkpoints.load(self.checkpoint, settings=self.settings.as_dict(), may_differ=("phases",))
+        state = checkpoints.load(self.checkpoint, settings=self.settings.as_dict(), may_differ=("phases", "cool_down"))
         there = tuple(Phase(**phase) for phase in state["phases"])
         if past(there, state["step"]) != past(self.settings.phases, state["step"]):
             raise CheckpointMismatchError(
@@ -231,6 +258,10 @@ class FrameFit:
         optimizer.load_state_dict(state["optimizer"])
         self.step, self.history, self.best = state["step"], state["history"], state["best"]
         logger.info("resumed from %s at step %d", self.checkpoint, self.step)
+
+
+def _full_name(error: Exception) -> str:
+    return f"{type(error).__module__}.{type(error).__qualname__}"
 
 
 def looks_since_best(history: Sequence[Mapping[str, float]]) -> int:

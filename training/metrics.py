@@ -15,11 +15,11 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """A figure and the 95 % bootstrap interval round it."""
+    """A figure and the 95 % bootstrap interval round it; None where there is but one person or thing to draw."""
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,10 +73,13 @@ def measure(
     called = (s >= threshold).astype(np.int64)
     both = len(set(y.tolist())) == 2
     draws = _draws(len(y), groups, resamples, seed)
+    single = len(set(groups) if groups is not None else y) < 2
 
     def interval(figure: Callable[[Labels, Scores, Labels], float]) -> Interval:
         values = [figure(y[d], s[d], called[d]) for d in draws if not both or len(set(y[d].tolist())) == 2]
-        low, high = np.percentile(values, [2.5, 97.5]) if values else (float("nan"), float("nan"))
+        if single or not values:
+            return Interval(value=figure(y, s, called), low=None, high=None)
+        low, high = np.percentile(values, [2.5, 97.5])
         return Interval(value=figure(y, s, called), low=float(low), high=float(high))
 
     matrix = metrics.confusion_matrix(y, called, labels=[0, 1])

@@ -92,10 +92,10 @@ def _cells(figures: Mapping[str, Any]) -> str:
     cells = [str(figures[name]) for name in ("count", "real", "fake")]
     for name in _COLUMNS:
         value = figures[name]
-        low_high = (
-            "" if value is None else f"{value['value']:.3f} <span class=small>[{value['low']:.3f}, {value['high']:.3f}]</span>"
-        )
-        cells.append(low_high or "n/a")
+        if value is None:
+            cells.append("n/a")
+            continue
+        cells.append(f"{value['value']:.3f} <span class=small>[{_text(value['low'])}, {_text(value['high'])}]</span>")
     cells += [
         _text(figures[name])
         for name in ("equal_error_rate", "precision", "recall", "f1", "false_alarm_rate", "expected_calibration_error", "brier")

@@ -103,6 +103,8 @@ class PairMaker:
         identity = self.records[index].identity
         candidates = rng.integers(0, len(self.records), 48)
         others = [int(c) for c in candidates if self.records[int(c)].identity != identity]
+        # Where nearly all pictures are of one person, a draw may miss the few others.
+        others = others or [number for number, record in enumerate(self.records) if record.identity != identity]
         if not others:
             raise EmptyClassError(
                 f"nobody but {identity} is among the real pictures; a swap needs two people: add some or set swap_share to 0"

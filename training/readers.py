@@ -54,12 +54,19 @@ def faceforensics(root: Path, *, splits: Path | None = None, compression: str | 
     items = [
         Item(
             path=str(path), label=label, identities=people, dataset="faceforensics", compression=level,
-            method=method if label == "fake" else "", split=given.get(people[0], "unused") if given else split_of(group[people[0]]),
+            method=method if label == "fake" else "", split=_split_of(people[0], group[people[0]], given),
         )
         for path, label, people, method, level in found
     ]  # fmt: skip
     check_leaks(items)
     return items
+
+
+def _split_of(person: str, group: str, given: dict[str, Split]) -> Split:
+    """As published; the actors of DeepFakeDetection are in no published list and are split by name."""
+    if given and person.isdigit():
+        return given.get(person, "unused")
+    return split_of(group)
 
 
 def celeb_df(root: Path) -> list[Item]:
@@ -178,7 +185,9 @@ def table(path: Path) -> list[Item]:
         Item(
             path=str(path.parent / row["path"]), label=row["label"].strip().lower(), identities=people,  # type: ignore[arg-type]
             split=row.get("split") or given.get(group[people[0]]) or split_of(group[people[0]]),  # type: ignore[arg-type]
-            dataset=row.get("dataset") or path.stem, method=row.get("method") or "", compression=row.get("compression") or "",
+            # A name that a table gives is the same person in the next table.
+            dataset=row.get("dataset") or ("table" if row.get("identity") else path.stem),
+            method=row.get("method") or "", compression=row.get("compression") or "",
         )
         for row, people in rows
     ]  # fmt: skip

@@ -119,6 +119,9 @@ def fit_frames_stage(
         EmptyClassError: A split has no genuine pictures.
         TrainingError: See ``FrameFit.run``.
     """
+    for split in ("train", "val"):
+        # Stage two would miss them only hours later.
+        ClipMaker(of_split(records, split))
     check_people((record.dataset, record.identity.split("+"), record.split, record.source) for record in records)
     fit = FrameFit(settings=settings.frames, folder=folder, device=device, workers=workers, compiled=compiled)
     validation = FrameValidation(of_split(records, "val"), settings.frames, pairs=settings.validation_pairs, device=device)
@@ -152,17 +155,18 @@ def fit_clips_stage(
     model: FrameModel, records: Sequence[Record], settings: RunSettings, folder: Path, *, device: str = "cpu"
 ) -> ClipStage:
     """Stage two: features of clips (kept in the folder), the head, calibration on validation clips."""
-    kinds = (*FRAME_KINDS, *TEMPORAL_KINDS)
     encoder = without_idle_blocks(model.encoder)
     sets: dict[str, list[FeatureClip]] = {}
     size_px, margin = settings.frames.image_size_px, settings.frames.crop_margin
     for number, (split, pairs) in enumerate((("train", settings.train_clip_pairs), ("val", settings.val_clip_pairs))):
         part, seed = of_split(records, split), settings.clips.seed + number
+        maker = ClipMaker(part)
+        kinds = maker.makeable((*FRAME_KINDS, *TEMPORAL_KINDS))
         sets[split] = kept_features(
             folder / f"features_{split}.npz",
             made_of(encoder, part, pairs, settings.clip_frames, seed, settings.clip_severity, size_px, margin),
             partial(
-                make_feature_clips, encoder, ClipMaker(part), kinds, pairs=pairs, frames=settings.clip_frames, seed=seed,
+                make_feature_clips, encoder, maker, kinds, pairs=pairs, frames=settings.clip_frames, seed=seed,
                 severity=settings.clip_severity, image_size_px=size_px, crop_margin=margin, device=device,
             ),
         )  # fmt: skip

@@ -25,6 +25,8 @@ class Row:
     path: str
     label: str
     identity: str
+    person: str
+    """Data set and the person in whose picture it is: of a swap the first of its identities. Drawn whole for the intervals."""
     dataset: str
     method: str
     compression: str
@@ -46,23 +48,36 @@ class ServedEvaluation:
     threshold: float
     rows: list[Row] = field(default_factory=list)
 
+    def _once(self) -> list[Row]:
+        """Each file once: in the first variant, with the first number of frames."""
+        first = self.rows[0]
+        return [row for row in self.rows if (row.variant, row.frames) == (first.variant, first.frames)]
+
     def figures(self, rows: Sequence[Row] | None = None) -> Figures | None:
-        """Figures of some rows (None: all); None where none of them has a score. Identities are drawn whole."""
-        scored = [row for row in (self.rows if rows is None else rows) if row.score is not None]
+        """Figures of some rows (None: each file once); None where none of them has a score. People are drawn whole."""
+        scored = [row for row in (self._once() if rows is None else rows) if row.score is not None]
         if not scored:
             return None
         return measure(
             [int(row.label == "fake") for row in scored], [row.score or 0.0 for row in scored], threshold=self.threshold,
-            groups=[row.identity for row in scored],
+            groups=[row.person for row in scored],
         )  # fmt: skip
 
     def _part(self, name: str, value: str) -> list[Row]:
-        """Rows that have a value; of a method its fakes and, to tell them from, the genuine files of the same data sets."""
-        part = [row for row in self.rows if str(getattr(row, name)) == value]
+        """Rows that have a value; of a method its fakes and, to tell them from, the genuine files of the same data sets.
+
+        Each file counts once, but where variants are compared, or numbers of frames.
+        """
+        first = self.rows[0]
+        rows = {
+            "variant": [row for row in self.rows if row.frames == first.frames],
+            "frames": [row for row in self.rows if row.variant == first.variant],
+        }.get(name, self._once())
+        part = [row for row in rows if str(getattr(row, name)) == value]
         if name != "method":
             return part
         datasets = {row.dataset for row in part}
-        return part + [row for row in self.rows if row.label == "real" and row.method != value and row.dataset in datasets]
+        return part + [row for row in rows if row.label == "real" and row.method != value and row.dataset in datasets]
 
     def not_evaluated(self) -> dict[str, int]:
         """Reason -> files."""
@@ -93,11 +108,11 @@ def evaluate_served(
 ) -> ServedEvaluation:  # fmt: skip
     """Asks a server about each file, in each variant, with each number of frames.
 
-    Errors of single files are rows with a reason; the server's end the run.
+    Errors of single files are rows with a reason, a server too slow or too busy for one included; what stops every file ends the run.
 
     Raises:
-        EvaluationError: No files.
-        ServerError: See ``client.errors``.
+        EvaluationError: No files, or no room to encode one anew.
+        ServerError: There is no server, or not the one that was asked for.
     """
     if not items:
         raise EvaluationError("no files to evaluate; check the split that was asked for")
@@ -127,11 +142,14 @@ def evaluate_served(
 
 
 def _ask(detector: Detector, item: Item, path: Path, variant: str, frames: int) -> Row:
-    from client.errors import ServerError
+    from client.errors import DeadlineExceeded, Overloaded, ServerError, ServerFailed
 
     try:
         verdict = detector.detect(path, frames=frames)
     except PreprocessError as error:
+        return _row(item, variant, frames, None, "ERROR", error.code)
+    except (DeadlineExceeded, Overloaded, ServerFailed) as error:
+        logger.warning("%s: %s", path.name, error)
         return _row(item, variant, frames, None, "ERROR", error.code)
     except ServerError:
         raise
@@ -142,7 +160,8 @@ def _ask(detector: Detector, item: Item, path: Path, variant: str, frames: int) 
 
 def _row(item: Item, variant: str, frames: int, score: float | None, verdict: str, reason: str) -> Row:
     return Row(
-        path=Path(item.path).name, label=item.label, identity="+".join(item.identities), dataset=item.dataset, method=item.method,
+        path=Path(item.path).name, label=item.label, identity="+".join(item.identities), person=f"{item.dataset}/{item.identities[0]}",
+        dataset=item.dataset, method=item.method,
         compression=item.compression, variant=variant, frames=frames, score=score, verdict=verdict, reason=reason,
     )  # fmt: skip
 
@@ -152,7 +171,8 @@ def summary(outcome: ServedEvaluation) -> str:
     figures, missed = outcome.figures(), sum(outcome.not_evaluated().values())
     calls = dict(Counter(f"{row.label} {row.verdict}" for row in outcome.rows))
     auc = (
-        f"AUC {figures.auc.value:.3f} [{figures.auc.low:.3f}, {figures.auc.high:.3f}]"
+        f"AUC {figures.auc.value:.3f}"
+        + (f" [{figures.auc.low:.3f}, {figures.auc.high:.3f}]" if figures.auc.low is not None else "")
         if figures and figures.auc
         else "one class only, no AUC"
     )
@@ -160,7 +180,7 @@ def summary(outcome: ServedEvaluation) -> str:
     return f"{len(outcome.rows)} answers, {auc}{alarms}, not evaluated {missed}; {calls}"
 
 
-def write_report(folder: Path, outcomes: dict[str, ServedEvaluation]) -> Path:
+def write_report(folder: Path, outcomes: dict[str, ServedEvaluation], *, split: str = "") -> Path:
     """Page, data and curves of one or several profiles side by side; returns the page.
 
     Raises:
@@ -192,6 +212,14 @@ def write_report(folder: Path, outcomes: dict[str, ServedEvaluation]) -> Path:
                 labels, scores = [int(row.label == "fake") for row in scored], [row.score or 0.0 for row in scored]
                 plots[f"{name}: curves"] = evaluation_curves(labels, scores, outcomes[name].threshold, picture)
         content["Model"] = next(iter(side.values()))["model"]
+        first = next(iter(outcomes.values())).rows[0]
+        people = {row.person for outcome in outcomes.values() for row in outcome.rows}
+        content["Data"] = {
+            "split": split or "as given",
+            "people": len(people),
+            "variant": first.variant,
+            "frames": first.frames,
+        }
         content["rows"] = {name: value["rows"] for name, value in side.items()}
         page, _ = write_evaluation(folder, "Evaluation as served", content, plots)
     except OSError as error:

@@ -122,7 +122,8 @@ def read_shards(paths: Iterable[Path]) -> list[Record]:
                 if layout != LAYOUT:
                     raise ShardError(f"{path} has layout {layout}, this version reads {LAYOUT}; build the shards again")
                 arrays = {name: file[name] for name in file.files}
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        # NumPy raises EOFError for an empty file, and takes an array for a file of arrays.
+        except (OSError, EOFError, KeyError, ValueError, TypeError, AttributeError, zipfile.BadZipFile) as error:
             raise ShardError(f"{path} cannot be read as a shard: {error}; build the shards again") from error
         data = arrays["bytes"].tobytes()
         starts = np.concatenate([[0], arrays["ends"][:-1]])

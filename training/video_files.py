@@ -1,15 +1,20 @@
 """Video files for evaluation: fakes made of held-back faces, and genuine clips encoded anew."""
 
 import csv
-from collections.abc import Iterable, Sequence
+import errno
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from training.clips import ClipKind, ClipMaker
 from training.errors import EvaluationError
 from training.fakes.blend import Picture
+
+if TYPE_CHECKING:
+    import av
 
 VARIANTS: dict[str, tuple[int, float]] = {
     "crf23": (23, 1.0),
@@ -21,8 +26,12 @@ VARIANTS: dict[str, tuple[int, float]] = {
 """Name -> CRF and scale of a re-encoding."""
 
 
-def write_video(path: Path, pictures: Iterable[Picture], *, crf: int, fps: int = 25) -> Path:
-    """H.264 in MP4, (H, W, 3) uint8 RGB pictures of one size; an odd last row or column is left out."""
+def write_video(path: Path, pictures: Iterable[Picture], *, crf: int, fps: Fraction = Fraction(25)) -> Path:
+    """H.264 in MP4, (H, W, 3) uint8 RGB pictures of one size; an odd last row or column is left out.
+
+    Raises:
+        OSError: The file cannot be written; also what ``pictures`` raises.
+    """
     import av
 
     with av.open(str(path), "w") as output:
@@ -33,40 +42,46 @@ def write_video(path: Path, pictures: Iterable[Picture], *, crf: int, fps: int =
             if number == 0:
                 stream.height, stream.width = height, width
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[:height, :width]), format="rgb24")
-            frame.pts, frame.time_base = number, Fraction(1, fps)
+            frame.pts, frame.time_base = number, 1 / fps
             output.mux(stream.encode(frame.reformat(format="yuv420p")))
         output.mux(stream.encode(None))
     return path
 
 
-def reencode(source: Path, target: Path, *, crf: int, scale: float = 1.0, max_frames: int = 300) -> Path:
-    """Encodes a video anew, smaller by ``scale``.
+def reencode(source: Path, target: Path, *, crf: int, scale: float = 1.0) -> Path:
+    """Encodes a whole video anew, frame by frame, smaller by ``scale``.
 
     Raises:
-        EvaluationError: The source has no pictures.
+        EvaluationError: The source has no pictures, or there is no room for the new file.
     """
     import av
-    import cv2
 
-    pictures = []
     try:
         with av.open(str(source)) as container:
             stream = container.streams.video[0]
-            for frame in container.decode(stream):
-                picture: Picture = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
-                # The turn is metadata, which the new file will not have.
-                if frame.rotation % 90 == 0 and frame.rotation:
-                    picture = np.asarray(np.rot90(picture, frame.rotation // 90), np.uint8)
-                if scale < 1.0:
-                    picture = np.asarray(cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
-                pictures.append(picture)
-                if len(pictures) >= max_frames:
-                    break
+            fps = (stream.average_rate or Fraction(25)).limit_denominator(1001)
+            write_video(target, _upright(container.decode(stream), scale), crf=crf, fps=fps)
+    # PyAV's errors of the disk are OSErrors, too.
     except (av.FFmpegError, IndexError) as error:
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            raise EvaluationError(
+                f"{source.name} encoded anew does not fit on {target.parent}: {error}; set TMPDIR to a folder with more room"
+            ) from error
         raise EvaluationError(f"{source} cannot be decoded to be encoded anew: {error}") from error
-    if not pictures:
-        raise EvaluationError(f"{source} has no pictures; it cannot be encoded anew")
-    return write_video(target, pictures, crf=crf)
+    return target
+
+
+def _upright(frames: "Iterable[av.VideoFrame]", scale: float) -> Iterator[Picture]:
+    """Frames as pictures, turned as their metadata say, which the new file will not have."""
+    import cv2
+
+    for frame in frames:
+        picture: Picture = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+        if frame.rotation % 90 == 0 and frame.rotation:
+            picture = np.asarray(np.rot90(picture, frame.rotation // 90), np.uint8)
+        if scale < 1.0:
+            picture = np.asarray(cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+        yield picture
 
 
 def write_made_clips(
@@ -91,7 +106,7 @@ def write_made_clips(
             for label, pictures in (("real", pair.real), ("fake", pair.fake)):
                 name = f"{number:04d}_{kind}_{label}.mp4"
                 write_video(folder / name, pictures, crf=18)
-                writer.writerow([name, label, "test", pair.identity, f"made_{kind}", kind if label == "fake" else "", ""])
+                writer.writerow([name, label, pair.split, pair.identity, f"made_{kind}", kind if label == "fake" else "", ""])
     return table
 
 

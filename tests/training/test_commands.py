@@ -4,20 +4,23 @@ import csv
 import json
 from pathlib import Path
 
+import av
 import pytest
 from click.testing import CliRunner
 
 from client import Detector
 from serving import EmbeddedTriton
 from tests.clips import make_clips
+from training import collect as collecting
 from training.command_line import read_items
 from training.commands import _phases, train
-from training.errors import EvaluationError
+from training.errors import EmptyClassError, EvaluationError
 from training.evaluate_commands import evaluate
+from training.landmarks import default_mean_face
 from training.manifest import Item, Label, read_manifest
 from training.served import Row, ServedEvaluation, evaluate_served, summary, write_report
 from training.shards import Record, read_shards, write_shard
-from training.video_files import variant_of
+from training.video_files import reencode, variant_of
 
 
 def item(path: Path, label: Label, person: str) -> Item:
@@ -48,7 +51,12 @@ def test_files_are_measured_as_they_are_served(triton: EmbeddedTriton, tmp_path:
     assert sum(outcome.not_evaluated().values()) == 8
     figures = outcome.figures()
     assert figures is not None
-    assert (figures.real, figures.fake) == (len(scored) // 2, len(scored) // 2)
+    # Each file once, however many variants and lengths there are.
+    assert len(scored) == 8
+    assert (figures.real, figures.fake) == (1, 1)
+    by = outcome.as_dict()["by"]
+    assert {name: part["figures"]["count"] for name, part in by["variant"].items()} == {"original": 2, "half": 2}
+    assert {name: part["figures"]["count"] for name, part in by["frames"].items()} == {"4": 2, "8": 2}
     page = write_report(tmp_path / "out", {"reference": outcome})
     data = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert len(data["rows"]["reference"]) == 16
@@ -59,8 +67,8 @@ def test_files_are_measured_as_they_are_served(triton: EmbeddedTriton, tmp_path:
 def test_methods_are_told_from_the_genuine_files_of_their_data_set() -> None:
     def row(label: str, dataset: str, method: str, compression: str, score: float) -> Row:
         return Row(
-            path="a.mp4", label=label, identity=f"{dataset} {score}", dataset=dataset, method=method, compression=compression,
-            variant="original", frames=8, score=score, verdict="", reason="",
+            path="a.mp4", label=label, identity=f"{dataset} {score}", person=f"{dataset} {score}", dataset=dataset, method=method,
+            compression=compression, variant="original", frames=8, score=score, verdict="", reason="",
         )  # fmt: skip
 
     outcome = ServedEvaluation(model={}, profile="reference", threshold=0.5)
@@ -108,7 +116,7 @@ def test_collect_keeps_faces_and_counts_what_it_leaves_out(tmp_path: Path) -> No
     )
     assert result.exit_code == 0, result.output
     assert "3 faces of 2 files; left out: {'no_face': 1}" in result.output
-    records = read_shards([tmp_path / "data" / "videos.npz"])
+    records = read_shards((tmp_path / "data").glob("videos-*.npz"))
     assert {(record.identity, record.split, record.label) for record in records} == {("ann", "train", "real")}
     assert all(record.from_video for record in records)
     assert [Path(item.path).name for item in read_manifest(tmp_path / "data" / "manifest.jsonl")] == [
@@ -118,11 +126,61 @@ def test_collect_keeps_faces_and_counts_what_it_leaves_out(tmp_path: Path) -> No
     assert all(Path(item.path).exists() for item in read_manifest(tmp_path / "data" / "manifest.jsonl"))
 
 
+def test_collecting_goes_on_where_it_was_stopped_and_forgets_other_lists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collecting, "BLOCK_FILES", 1)
+    clips = make_clips(tmp_path, ["one_face.mp4", "two_faces.mp4"])
+    items = [item(clips["one_face.mp4"], "real", "ann"), item(clips["two_faces.mp4"], "real", "bob")]
+    mean, folder = default_mean_face(), tmp_path / "data"
+    first = collecting.video_shards(items[:1], mean, folder, frames=2)
+    (kept,) = folder.iterdir()
+    changed = kept.stat().st_mtime_ns
+    both = collecting.video_shards(items, mean, folder, frames=2)
+    assert (first.faces, both.faces) == (2, 4)
+    assert kept.stat().st_mtime_ns == changed
+    assert collecting.video_shards(items[1:], mean, folder, frames=2).faces == 2
+    assert not kept.exists()
+    assert len(list(folder.iterdir())) == 1
+
+
+def test_no_face_in_any_file_says_why(tmp_path: Path) -> None:
+    missing = item(tmp_path / "gone.mp4", "real", "ann")
+    with pytest.raises(EmptyClassError, match=r"no face in any of 1 files: \{'not_found': 1\}"):
+        collecting.video_shards([missing], default_mean_face(), tmp_path, frames=2)
+
+
+def test_nothing_evaluated_is_no_success(triton: EmbeddedTriton, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("path,label,split,identity\ngone.mp4,real,test,ann\n")
+    arguments = ["files", "--data", f"table:{tmp_path / 't.csv'}", "--url", triton.grpc_url, "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(evaluate, arguments)
+    assert result.exit_code == 1
+    assert "none of 1 files was evaluated (not_found)" in result.output
+    assert CliRunner().invoke(evaluate, [*arguments, "--variant", "crf28"]).exit_code == 2
+
+
+def test_a_video_is_encoded_anew_whole_and_as_fast(tmp_path: Path) -> None:
+    clip = make_clips(tmp_path, ["one_face.mp4"])["one_face.mp4"]
+    made = reencode(clip, tmp_path / "again.mp4", crf=32, scale=0.5)
+    with av.open(str(clip)) as before, av.open(str(made)) as after:
+        a, b = before.streams.video[0], after.streams.video[0]
+        assert b.average_rate == a.average_rate
+        assert b.width == a.width // 2
+        assert sum(1 for _ in after.decode(b)) == sum(1 for _ in before.decode(a))
+
+
+def test_a_full_disk_is_named_while_encoding_anew(tmp_path: Path) -> None:
+    clip = make_clips(tmp_path, ["one_face.mp4"])["one_face.mp4"]
+    (tmp_path / "again.mp4").symlink_to("/dev/full")
+    with pytest.raises(EvaluationError, match=r"does not fit on .*; set TMPDIR"):
+        reencode(clip, tmp_path / "again.mp4", crf=10)
+
+
 def test_a_leak_ends_collecting_with_exit_code_1(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("path,label,split,identity\na.mp4,real,train,ann\nb.mp4,fake,test,ann\n")
     result = CliRunner().invoke(train, ["collect", "--out", str(tmp_path / "data"), "--data", f"table:{tmp_path / 't.csv'}"])
     assert result.exit_code == 1
-    assert "t/ann is in train" in result.output
+    assert "table/ann is in train" in result.output
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from training.batches import FrameBatches, Phase
-from training.clips import FRAME_KINDS, TEMPORAL_KINDS, ClipKind, ClipMaker, crops_of
+from training.clips import FRAME_KINDS, MIN_VIDEO_FACES, TEMPORAL_KINDS, ClipKind, ClipMaker, crops_of
 from training.corruptions import Corruption, draw, encode_clip
 from training.errors import EmptyClassError, PictureError
 from training.fakes.blend import self_blend, swap
@@ -121,6 +121,28 @@ def test_a_swap_among_one_person_says_so(records: list[Record]) -> None:
     maker = PairMaker([records[0], records[0]])
     with pytest.raises(EmptyClassError, match="nobody but person-0"):
         maker.make(np.random.default_rng(0), replace(OPTIONS, swap_share=1.0))
+
+
+def test_a_swap_finds_the_few_others(records: list[Record]) -> None:
+    many = [replace(records[0], source=f"{number}.png") for number in range(400)] + [records[1]]
+    maker, clips = PairMaker(many), ClipMaker(many)
+    for number in range(20):
+        rng = np.random.default_rng(number)
+        assert many[maker._donor(0, rng)].identity != records[0].identity
+        assert clips._donor(records[0].identity, rng).identity != records[0].identity
+
+
+def test_videos_of_too_few_faces_are_no_clips(records: list[Record]) -> None:
+    short = [replace(records[0], source="film.mp4") for _ in range(MIN_VIDEO_FACES - 1)]
+    with pytest.raises(EmptyClassError, match="1 videos, none with 8 faces, and no photograph"):
+        ClipMaker(short)
+
+
+def test_a_photograph_cannot_freeze(records: list[Record]) -> None:
+    kinds = (*FRAME_KINDS, *TEMPORAL_KINDS)
+    assert "frozen" not in ClipMaker(records).makeable(kinds)
+    film = [replace(records[0], source="film.mp4") for _ in range(MIN_VIDEO_FACES)]
+    assert ClipMaker([*records, *film]).makeable(kinds) == kinds
 
 
 def test_a_corrupt_picture_is_named(records: list[Record]) -> None:

@@ -22,6 +22,7 @@ from training.errors import (
     CheckpointWriteError,
     EmptyClassError,
     LeakError,
+    PictureError,
     TrainingError,
 )
 from training.features import kept_features, made_of, read_features, write_features
@@ -123,6 +124,25 @@ def test_a_full_disk_is_an_error_and_the_checkpoint_before_stays(tmp_path: Path)
         checkpoints.save(path, {"step": 2, "weights": torch.zeros(100_000)}, settings={})
     assert checkpoints.load(path)["step"] == 1
     assert [entry.name for entry in tmp_path.iterdir()] == ["run.pt"]
+
+
+def test_a_run_that_diverges_says_how_to_start_another(records: list[Record], tmp_path: Path) -> None:
+    settings = replace(SMALL, learning_rate=1e30, warm_up_steps=0)
+    with pytest.raises(TrainingError, match=r"at step \d; start another run anew with a learning rate under 1e\+30"):
+        FrameFit(settings=settings, folder=tmp_path, workers=0).run(PairMaker(records))
+
+
+def test_a_corrupt_picture_in_another_process_is_named_without_a_traceback(records: list[Record], tmp_path: Path) -> None:
+    broken = [replace(record, encoded=b"\xff\xd8broken", source="broken.jpg") for record in records]
+    with pytest.raises(PictureError, match=r"^broken\.jpg cannot be decoded as a picture"):
+        FrameFit(settings=SMALL, folder=tmp_path, workers=1).run(PairMaker(broken))
+
+
+def test_the_cool_down_may_change_when_a_run_is_resumed(records: list[Record], tmp_path: Path) -> None:
+    FrameFit(settings=SMALL, folder=tmp_path, workers=0).run(PairMaker(records), stop_at=2)
+    resumed = FrameFit(settings=replace(SMALL, cool_down=0.5), folder=tmp_path, workers=0)
+    resumed.run(PairMaker(records), stop_at=3)
+    assert resumed.step == 3
 
 
 def test_a_run_with_other_settings_is_not_resumed(records: list[Record], tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from training.command_line import read_items
 from training.errors import LeakError, ManifestError
 from training.manifest import Item, check_leaks, check_people, read_manifest, write_manifest
 from training.readers import celeb_df, dfdc, faceforensics, folders, split_of, table
@@ -137,6 +138,13 @@ def test_a_table_with_a_leak_is_refused(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("path,label,split,identity\na.mp4,real,train,ann\nb.mp4,fake,test,ann\n")
     with pytest.raises(LeakError):
         table(tmp_path / "t.csv")
+
+
+def test_a_name_is_the_same_person_in_another_table(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("path,label,split,identity\na.mp4,real,train,ann\n")
+    (tmp_path / "test.csv").write_text("path,label,split,identity\nb.mp4,real,test,ann\n")
+    with pytest.raises(LeakError, match="ann is in train"):
+        read_items([f"table:{tmp_path / 'train.csv'}", f"table:{tmp_path / 'test.csv'}"])
 
 
 def test_a_table_keeps_people_together_who_were_swapped(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from training.calibrate import calibrate
 from training.errors import EmptyClassError, EvaluationError
-from training.metrics import calibration_error, equal_error_rate, measure
+from training.metrics import Interval, calibration_error, equal_error_rate, measure
 
 
 def drawn(count: int = 400, gap: float = 2.0, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -27,12 +27,20 @@ def test_figures_of_a_known_case() -> None:
     assert figures.brier == pytest.approx(np.mean((np.array(scores) - labels) ** 2))
 
 
+def width(figure: Interval) -> float:
+    assert figure.low is not None
+    assert figure.high is not None
+    return figure.high - figure.low
+
+
 def test_the_interval_holds_the_truth_and_shrinks_with_more_clips() -> None:
     widths = []
     for count in (60, 2000):
         labels, margins = drawn(count, seed=2)
         auc = measure(labels, 1 / (1 + np.exp(-margins)), threshold=0.5, resamples=200).auc
         assert auc is not None
+        assert auc.low is not None
+        assert auc.high is not None
         # Two normals a distance 2 apart: AUC = Phi(2 / sqrt 2).
         assert auc.low < 0.9214 < auc.high
         widths.append(auc.high - auc.low)
@@ -47,7 +55,15 @@ def test_clips_of_one_person_widen_the_interval() -> None:
     people = measure(labels, scores, threshold=0.5, resamples=200, groups=[str(i // 10) for i in range(400)]).auc
     assert alone is not None
     assert people is not None
-    assert people.high - people.low > 1.5 * (alone.high - alone.low)
+    assert width(people) > 1.5 * width(alone)
+
+
+def test_one_person_alone_has_no_interval() -> None:
+    labels, margins = drawn(40)
+    figures = measure(labels, 1 / (1 + np.exp(-margins)), threshold=0.5, groups=["ann"] * 40)
+    assert figures.auc is not None
+    assert figures.auc.value > 0.7
+    assert (figures.auc.low, figures.auc.high) == (None, None)
 
 
 def test_one_class_has_no_auc_but_a_false_alarm_rate() -> None:

@@ -30,6 +30,15 @@ def test_a_damaged_shard_is_named(records: list[Record], tmp_path: Path) -> None
         read_shards([path])
 
 
+def test_an_empty_file_and_one_array_are_no_shards(tmp_path: Path) -> None:
+    (tmp_path / "empty.npz").touch()
+    with (tmp_path / "array.npz").open("wb") as file:
+        np.save(file, np.zeros(3))
+    for name in ("empty.npz", "array.npz"):
+        with pytest.raises(ShardError, match=f"{name} cannot be read as a shard"):
+            read_shards([tmp_path / name])
+
+
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     with pytest.raises(ShardError, match=r"none\.npz"):
         read_shards([tmp_path / "none.npz"])

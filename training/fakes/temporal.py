@@ -1,7 +1,7 @@
 """Fakes that show in time more than in any one frame.
 
-Frame-by-frame generators leave a face that trembles against its head, changes colour from frame to frame, or has parts that do
-not move. Each function takes the frames of one genuine clip and returns as many.
+Frame-by-frame generators leave a face that trembles against its head, changes colour from frame to frame, has parts that do
+not move, or comes out of a codec of its own. Each function takes the frames of one genuine clip and returns as many.
 """
 
 from collections.abc import Sequence
@@ -10,10 +10,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from training.corruptions import Codec, encode_clip
 from training.fakes.blend import Picture, affine_between, change_place, match_colour, mix
 from training.fakes.masks import Region, soft_mask
 
-TemporalKind = Literal["jitter", "flicker", "frozen"]
+TemporalKind = Literal["jitter", "flicker", "frozen", "recoded"]
+
+_CODECS: tuple[Codec, ...] = ("h264", "mpeg1", "mpeg4")
 
 Meshes = Sequence[NDArray[np.float32]]
 """Mesh points (478, 2) of each frame."""
@@ -58,4 +61,16 @@ def frozen(pictures: Sequence[Picture], meshes: Meshes, seed: int) -> list[Pictu
     return out
 
 
-MAKERS = {"jitter": jitter, "flicker": flicker, "frozen": frozen}
+def recoded(pictures: Sequence[Picture], meshes: Meshes, seed: int) -> list[Picture]:
+    """The face has been through a video codec that its surroundings have not: what it lost changes with the kind of frame."""
+    rng = np.random.default_rng(seed)
+    codec = _CODECS[int(rng.integers(len(_CODECS)))]
+    coded = encode_clip(pictures, codec, float(rng.uniform(0.5, 1)))
+    out = []
+    for picture, points, other in zip(pictures, meshes, coded, strict=True):
+        mask = soft_mask(points, "face", picture.shape, np.random.default_rng(seed))
+        out.append(mix(picture, other, mask))
+    return out
+
+
+MAKERS = {"jitter": jitter, "flicker": flicker, "frozen": frozen, "recoded": recoded}
