@@ -163,6 +163,13 @@ def collect(
     is_flag=True,
     help="Join the network's operations with torch.compile: faster after half a minute; needs a C++ compiler.",
 )
+@click.option(
+    "--precision",
+    default="bf16",
+    show_default=True,
+    type=click.Choice(["bf16", "fp16", "fp32"]),
+    help="Of stage one's arithmetic; fp16 (scaled gradients) is for GPUs without bf16.",
+)
 @click.option("--seed", default=20261120, show_default=True)
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads [default: PyTorch's].")
@@ -180,7 +187,7 @@ def fit(
     shards: Path, folder: Path, out: Path | None, phases: tuple[str, ...], init: Path | None, hidden_sizes: tuple[int, ...],
     clip_pairs: tuple[int, int], learning_rate: float, cool_down: float, ema_decay: float, quality_weight: float, order_weight: float,
     rank_weight: float,
-    swap_share: float, part_share: float, severity: float, compiled: bool, seed: int,
+    swap_share: float, part_share: float, severity: float, compiled: bool, precision: Any, seed: int,
     device: str, threads: int | None, workers: int, validate_every: int, patience: int, verbose: bool,
 ) -> None:  # fmt: skip
     """Fit the frame encoder, then the sequence head; calibrate; write weights and their facts."""
@@ -208,6 +215,7 @@ def fit(
             swap_share=swap_share,
             part_share=part_share,
             severity=severity,
+            precision=precision,
             seed=seed,
             loss=LossWeights(quality=quality_weight, order=order_weight, rank=rank_weight),
         ),
@@ -224,7 +232,8 @@ def fit(
                 compiled=compiled, validate_every=validate_every, patience=patience, progress=progress,
             )  # fmt: skip
         training_curves(json.loads((folder / "frames_history.json").read_text()), folder / "curves.png")
-        stage = run.fit_clips_stage(model, records, settings, folder, device=device)
+        with Progress("stage two, clips") as progress:
+            stage = run.fit_clips_stage(model, records, settings, folder, device=device, progress=progress)
         info = run.write_run_weights(
             out or folder / "deepfake_detector.safetensors", model, stage, settings,
             training_data=_described(records),

@@ -1,7 +1,7 @@
 """The examination of weights on faces held back: made fakes by kind, quality, length of the clip. Without a server."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -240,12 +240,25 @@ def examination(
     content["Model"] = examinee.info.to_parameters()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        page, _ = write_evaluation(folder, "Examination on made fakes", content, {})
+        page, _ = write_evaluation(folder, "Examination on made fakes", content, _curves(examinee, clips, folder))
     except OSError as error:
         raise EvaluationError(
             f"{folder} cannot be written: {error.strerror or error}; free some room or name another folder"
         ) from error
     return page
+
+
+def _curves(examinee: Examinee, clips: Mapping[str, Sequence[FeatureClip]], folder: Path) -> dict[str, Path]:
+    """ROC, precision against recall and reliability of the lightly degraded clips of each frame kind."""
+    from training.plots import evaluation_curves
+
+    out = {}
+    for kind in FRAME_KINDS:
+        part = clips[f"{kind}, light"]
+        scores = examinee.scores(margins(examinee.head, part)).tolist()
+        path = folder / f"curves_{kind}.png"
+        out[f"{kind}, light: curves"] = evaluation_curves([clip.label for clip in part], scores, examinee.info.threshold, path)
+    return out
 
 
 def _or_reason(figures: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ mute), so that what it learns can only be what time adds.
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,8 +18,8 @@ from export.detector import FrameEncoder, SequenceHead
 from preprocess.boxes import Box
 from training.clips import ClipKind, ClipMaker, crops_of
 from training.corruptions import Corruption
+from training.course import schedule
 from training.errors import EmptyClassError
-from training.fit_frames import schedule
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ def encode_frames(
 
 def make_feature_clips(
     encoder: FrameEncoder, maker: ClipMaker, kinds: Sequence[ClipKind], *, pairs: int, frames: tuple[int, int], seed: int,
-    severity: float, image_size_px: int, crop_margin: float, device: str = "cpu",
+    severity: float, image_size_px: int, crop_margin: float, device: str = "cpu", progress: Callable[[int, int], None] | None = None,
 ) -> list[FeatureClip]:  # fmt: skip
     """Pairs of genuine and fake clips of ``frames`` (from, to) frames, kinds in turn."""
     clips: list[FeatureClip] = []
@@ -85,6 +85,8 @@ def make_feature_clips(
             crops = crops_of(pictures, made.boxes, np.random.default_rng(shake), size_px=image_size_px, margin=crop_margin)
             features = encode_frames(encoder, crops, device=device)
             clips.append(FeatureClip(features=features, label=label, kind=made.kind, identity=made.identity, pair=number))
+        if progress:
+            progress(number + 1, pairs)
     return clips
 
 

@@ -4,22 +4,27 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from training import checkpoints
 from training.batches import FrameBatch, FrameBatches, Phase, past, phase_of, plan
+from training.course import check_blocks, looks_since_best, schedule
 from training.errors import CheckpointMismatchError, TrainingError
 from training.frame_model import FrameModel
 from training.losses import LossWeights, frame_loss
+from training.moving_average import MovingAverage, averaged
 from training.pairs import PairMaker, PairOptions
 
 logger = logging.getLogger(__name__)
+
+Precision = Literal["bf16", "fp16", "fp32"]
+"""Of the network's arithmetic while it is trained (autocast); weights and loss are float32."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +46,7 @@ class FrameFitSettings:
     part_share: float = 0.375
     severity: float = 1.0
     loss: LossWeights = field(default_factory=LossWeights)
-    bf16: bool = True
+    precision: Precision = "bf16"
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as a checkpoint keeps them."""
@@ -54,24 +59,6 @@ class FrameFitSettings:
             image_size_px=self.image_size_px, crop_margin=self.crop_margin, swap_share=self.swap_share,
             part_share=self.part_share, severity=self.severity,
         )  # fmt: skip
-
-
-class MovingAverage:
-    """Exponential moving average of a model's state, batch statistics included."""
-
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.state = {name: value.detach().clone() for name, value in model.state_dict().items()}
-
-    @torch.no_grad()
-    def update(self, model: nn.Module, step: int) -> None:
-        """Takes a step's weights in; in the beginning the average is short."""
-        decay = min(self.decay, (1 + step) / (10 + step))
-        for name, value in model.state_dict().items():
-            if value.dtype.is_floating_point:
-                self.state[name].lerp_(value, 1 - decay)
-            else:
-                self.state[name].copy_(value)
 
 
 @dataclass(slots=True)
@@ -128,8 +115,9 @@ class FrameFit:
         model = model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         average = MovingAverage(model, settings.ema_decay)
         optimizer = torch.optim.AdamW(_groups(model, settings.weight_decay), lr=settings.learning_rate, fused=True)
+        scaler = torch.amp.GradScaler(self.device, enabled=settings.precision == "fp16")
         if self.checkpoint.exists():
-            self._restore(model, average, optimizer)
+            self._restore(model, average, optimizer, scaler)
         check_blocks(model, settings.phases, self.step)
         batches = FrameBatches(maker, settings.phases, settings.pair_options(), settings.seed)
         saved_at, smooth = time.monotonic(), math.nan
@@ -145,7 +133,7 @@ class FrameFit:
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * schedule(self.step, total, settings.warm_up_steps, settings.cool_down)
             model.active_blocks = phase_of(settings.phases, self.step).blocks
-            loss, parts = self._train_step(model, forward, optimizer, batch)
+            loss, parts = self._train_step(model, forward, optimizer, scaler, batch)
             average.update(model, self.step)
             self.step += 1
             smooth = loss if math.isnan(smooth) else 0.95 * smooth + 0.05 * loss
@@ -165,13 +153,13 @@ class FrameFit:
                     )
                     break
             if time.monotonic() - saved_at > save_every_s:
-                self._save(model, average, optimizer)
+                self._save(model, average, optimizer, scaler)
                 saved_at = time.monotonic()
                 logger.info("step %d of %d, loss %.4f", self.step, end, smooth)
         if validate and self.step >= total and not any(h["step"] == self.step and "val_auc" in h for h in self.history):
             # Resumed with phases that end where the run already is.
             self._validated(validate, average, smooth)
-        self._save(model, average, optimizer)
+        self._save(model, average, optimizer, scaler)
         return averaged(average)
 
     def _validated(
@@ -201,12 +189,14 @@ class FrameFit:
             ) from error
 
     def _train_step(
-        self, model: FrameModel, forward: Callable[[Tensor], Any], optimizer: torch.optim.Optimizer, batch: FrameBatch
-    ) -> tuple[float, dict[str, float]]:
+        self, model: FrameModel, forward: Callable[[Tensor], Any], optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler,
+        batch: FrameBatch,
+    ) -> tuple[float, dict[str, float]]:  # fmt: skip
         batch = FrameBatch(
             *(getattr(batch, name).to(self.device) for name in ("frames", "masks", "labels", "weights", "quality"))
         )
-        with torch.autocast(self.device, torch.bfloat16, enabled=self.settings.bf16):
+        half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.settings.precision)
+        with torch.autocast(self.device, half or torch.bfloat16, enabled=half is not None):
             try:
                 logits, maps = forward(batch.frames)
             except RuntimeError as error:
@@ -220,12 +210,15 @@ class FrameFit:
         if not math.isfinite(value):
             raise self._diverged(f"the loss is {value}")
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        scaler.unscale_(optimizer)
         norm = float(nn.utils.clip_grad_norm_(model.parameters(), 5.0))
-        if not math.isfinite(norm):
+        if not math.isfinite(norm) and not scaler.is_enabled():
             # Taken, this step would break all weights, and the next checkpoint with them.
             raise self._diverged(f"the gradient's norm is {norm}")
-        optimizer.step()
+        # With fp16, a step whose gradients overflowed is left out and the scale lowered.
+        scaler.step(optimizer)
+        scaler.update()
         return value, parts
 
     def _diverged(self, what: str) -> TrainingError:
@@ -235,15 +228,19 @@ class FrameFit:
             f"{what} at step {self.step}; start another run {start} with a learning rate under {self.settings.learning_rate:g}"
         )
 
-    def _save(self, model: nn.Module, average: MovingAverage, optimizer: torch.optim.Optimizer) -> None:
+    def _save(
+        self, model: nn.Module, average: MovingAverage, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
+    ) -> None:
         state = {
-            "model": model.state_dict(), "average": average.state, "optimizer": optimizer.state_dict(),
+            "model": model.state_dict(), "average": average.state, "optimizer": optimizer.state_dict(), "scaler": scaler.state_dict(),
             "step": self.step, "phases": [asdict(phase) for phase in self.settings.phases], "history": self.history, "best": self.best,
         }  # fmt: skip
         checkpoints.save(self.checkpoint, state, settings=self.settings.as_dict())
         checkpoints.write_text(self.folder / "frames_history.json", json.dumps(self.history))
 
-    def _restore(self, model: nn.Module, average: MovingAverage, optimizer: torch.optim.Optimizer) -> None:
+    def _restore(
+        self, model: nn.Module, average: MovingAverage, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
+    ) -> None:
         state = checkpoints.load(self.checkpoint, settings=self.settings.as_dict(), may_differ=("phases", "cool_down"))
         there = tuple(Phase(**phase) for phase in state["phases"])
         if past(there, state["step"]) != past(self.settings.phases, state["step"]):
@@ -256,62 +253,13 @@ class FrameFit:
             # Into what is there, which lies on the run's device; checkpoints are read into the CPU's memory.
             average.state[name].copy_(value)
         optimizer.load_state_dict(state["optimizer"])
+        scaler.load_state_dict(state["scaler"])
         self.step, self.history, self.best = state["step"], state["history"], state["best"]
         logger.info("resumed from %s at step %d", self.checkpoint, self.step)
 
 
 def _full_name(error: Exception) -> str:
     return f"{type(error).__module__}.{type(error).__qualname__}"
-
-
-def looks_since_best(history: Sequence[Mapping[str, float]]) -> int:
-    """Validations after the one with the best AUC. Taken from the history, so that a resumed run has the patience that is left."""
-    looks = [entry["val_auc"] for entry in history if "val_auc" in entry]
-    return len(looks) - 1 - looks.index(max(looks)) if looks else 0
-
-
-def check_blocks(model: FrameModel, phases: Sequence[Phase], step: int) -> None:
-    """Refuses a phase to come that would leave out blocks that have learned, as those of other people's weights have.
-
-    Without them another network would be trained than the one that is validated and served.
-
-    Raises:
-        TrainingError: Such a phase is among them.
-    """
-    learned, all_blocks = model.learned_blocks()
-    for phase in phases:
-        if step >= phase.steps:
-            step -= phase.steps
-            continue
-        step = 0
-        computed = phase.blocks or all_blocks
-        if any(few < need for few, need in zip(computed, learned, strict=True)):
-            here, there = ("-".join(map(str, counts)) for counts in (computed, learned))
-            raise TrainingError(
-                f"a phase of {phase.steps} steps has BLOCKS {here}, but {there} blocks of the four layers have learned by then and would "
-                "be left out; set its BLOCKS to 0 (all)"
-            )
-        learned = tuple(max(pair) for pair in zip(computed, learned, strict=True))
-
-
-def schedule(step: int, total: int, warm_up_steps: int, cool_down: float) -> float:
-    """Factor of the learning rate at a step (from 0): linear rise, level, half a cosine down to a hundredth.
-
-    Level in between, because a run on a machine that is lent for an unknown time is then extended or ended as time allows.
-    """
-    if step < warm_up_steps:
-        return (step + 1) / warm_up_steps
-    falls_from = total * (1 - cool_down)
-    if step < falls_from:
-        return 1.0
-    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (step - falls_from) / max(1.0, total - falls_from)))
-
-
-def averaged(average: MovingAverage) -> FrameModel:
-    """The moving average as a model, ready to be evaluated."""
-    model = FrameModel()
-    model.load_state_dict(average.state)
-    return model.eval()
 
 
 def _groups(model: nn.Module, weight_decay: float) -> Sequence[dict[str, Any]]:

@@ -34,13 +34,13 @@ class Figures:
     auc: Interval | None
     """None where only one class is there."""
     average_precision: Interval | None
-    equal_error_rate: float | None
-    precision: float | None
-    recall: float | None
-    f1: float | None
-    false_alarm_rate: float | None
-    expected_calibration_error: float
-    brier: float
+    equal_error_rate: Interval | None
+    precision: Interval | None
+    recall: Interval | None
+    f1: Interval | None
+    false_alarm_rate: Interval | None
+    expected_calibration_error: Interval
+    brier: Interval
     confusion: tuple[tuple[int, int], tuple[int, int]]
     """Rows: truly real, truly fake; columns: called real, called fake."""
 
@@ -79,7 +79,7 @@ def measure(
         values = [figure(y[d], s[d], called[d]) for d in draws if not both or len(set(y[d].tolist())) == 2]
         if single or not values:
             return Interval(value=figure(y, s, called), low=None, high=None)
-        low, high = np.percentile(values, [2.5, 97.5])
+        low, high = np.nanpercentile(values, [2.5, 97.5])
         return Interval(value=figure(y, s, called), low=float(low), high=float(high))
 
     matrix = metrics.confusion_matrix(y, called, labels=[0, 1])
@@ -92,15 +92,25 @@ def measure(
         balanced_accuracy=interval(lambda a, _, c: float(np.mean([(c[a == k] == k).mean() for k in set(a.tolist())]))),
         auc=interval(lambda a, b, _: float(metrics.roc_auc_score(a, b))) if both else None,
         average_precision=interval(lambda a, b, _: float(metrics.average_precision_score(a, b))) if both else None,
-        equal_error_rate=equal_error_rate(y, s) if both else None,
-        precision=tp / (tp + fp) if tp + fp else None,
-        recall=tp / (tp + fn) if tp + fn else None,
-        f1=2 * tp / (2 * tp + fp + fn) if tp + fp + fn else None,
-        false_alarm_rate=fp / (fp + tn) if fp + tn else None,
-        expected_calibration_error=calibration_error(y, s),
-        brier=float(((s - y) ** 2).mean()),
+        equal_error_rate=interval(lambda a, b, _: equal_error_rate(a, b)) if both else None,
+        precision=interval(lambda a, _, c: _share(a[c == 1] == 1)) if tp + fp else None,
+        recall=interval(lambda a, _, c: _share(c[a == 1] == 1)) if tp + fn else None,
+        f1=interval(_f1) if tp + fp + fn else None,
+        false_alarm_rate=interval(lambda a, _, c: _share(c[a == 0] == 1)) if fp + tn else None,
+        expected_calibration_error=interval(lambda a, b, _: calibration_error(a, b)),
+        brier=interval(lambda a, b, _: float(((b - a) ** 2).mean())),
         confusion=((tn, fp), (fn, tp)),
     )
+
+
+def _share(hits: NDArray[np.bool_]) -> float:
+    """NaN where a draw has none to count: such a draw says nothing."""
+    return float(hits.mean()) if len(hits) else float("nan")
+
+
+def _f1(labels: Labels, _: Scores, called: Labels) -> float:
+    hits, wrong = int(((labels == 1) & (called == 1)).sum()), int((labels != called).sum())
+    return 2 * hits / (2 * hits + wrong) if hits + wrong else float("nan")
 
 
 def equal_error_rate(labels: Labels, scores: Scores) -> float:

@@ -16,7 +16,19 @@ th:first-child,td:first-child{text-align:left}th{color:#59617a;font-weight:600}
 img{max-width:100%}.small{color:#59617a;font-size:.88rem}
 @media(prefers-color-scheme:dark){body{background:#171a21;color:#e6e9f0}th,.small{color:#9aa3b2}th,td{border-color:#2b303b}img{background:#fff}}
 """
-_COLUMNS = ("auc", "average_precision", "accuracy", "balanced_accuracy")
+_COLUMNS = (
+    "auc",
+    "average_precision",
+    "accuracy",
+    "balanced_accuracy",
+    "equal_error_rate",
+    "precision",
+    "recall",
+    "f1",
+    "false_alarm_rate",
+    "expected_calibration_error",
+    "brier",
+)
 _HEADS = (
     "clips",
     "real",
@@ -92,14 +104,8 @@ def _cells(figures: Mapping[str, Any]) -> str:
     cells = [str(figures[name]) for name in ("count", "real", "fake")]
     for name in _COLUMNS:
         value = figures[name]
-        if value is None:
-            cells.append("n/a")
-            continue
-        cells.append(f"{value['value']:.3f} <span class=small>[{_text(value['low'])}, {_text(value['high'])}]</span>")
-    cells += [
-        _text(figures[name])
-        for name in ("equal_error_rate", "precision", "recall", "f1", "false_alarm_rate", "expected_calibration_error", "brier")
-    ]
+        bounds = "" if value is None else f" <span class=small>[{_text(value['low'])}, {_text(value['high'])}]</span>"
+        cells.append("n/a" if value is None else f"{value['value']:.3f}{bounds}")
     (tn, fp), (fn, tp) = figures["confusion"]
     cells.append(f"real {tn}/{fp}, fake {fn}/{tp}")
     return "".join(f"<td>{cell}</td>" for cell in cells)

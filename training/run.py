@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -152,9 +152,14 @@ class ClipStage:
 
 
 def fit_clips_stage(
-    model: FrameModel, records: Sequence[Record], settings: RunSettings, folder: Path, *, device: str = "cpu"
-) -> ClipStage:
-    """Stage two: features of clips (kept in the folder), the head, calibration on validation clips."""
+    model: FrameModel, records: Sequence[Record], settings: RunSettings, folder: Path, *, device: str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
+) -> ClipStage:  # fmt: skip
+    """Stage two: features of clips (kept in the folder), the head, calibration on validation clips.
+
+    Args:
+        progress: Told clips done and clips in all while their features are made, once for each split.
+    """
     encoder = without_idle_blocks(model.encoder)
     sets: dict[str, list[FeatureClip]] = {}
     size_px, margin = settings.frames.image_size_px, settings.frames.crop_margin
@@ -164,10 +169,10 @@ def fit_clips_stage(
         kinds = maker.makeable((*FRAME_KINDS, *TEMPORAL_KINDS))
         sets[split] = kept_features(
             folder / f"features_{split}.npz",
-            made_of(encoder, part, pairs, settings.clip_frames, seed, settings.clip_severity, size_px, margin),
+            made_of(encoder, part, kinds, pairs, settings.clip_frames, seed, settings.clip_severity, size_px, margin),
             partial(
                 make_feature_clips, encoder, maker, kinds, pairs=pairs, frames=settings.clip_frames, seed=seed,
-                severity=settings.clip_severity, image_size_px=size_px, crop_margin=margin, device=device,
+                severity=settings.clip_severity, image_size_px=size_px, crop_margin=margin, device=device, progress=progress,
             ),
         )  # fmt: skip
     part = of_split(records, "val")
@@ -220,7 +225,8 @@ def write_run_weights(
     """``weights/``'s two files, with the facts of the run."""
     info = ModelInfo(
         detector="deepfake_detector", semantics="sequence", trained=trained, training_data=training_data, accuracy=round(stage.accuracy, 4),
-        accuracy_data="validation clips made of faces that were not trained on", training_frames=(), class_order=("real", "fake"),
+        accuracy_data="validation clips made of faces that were not trained on; they also chose the threshold",
+        training_frames=(), class_order=("real", "fake"),
         image_size_px=settings.frames.image_size_px, crop_margin=settings.frames.crop_margin, max_frames=256, weights_sha256="",
         caveat=caveat, **asdict(stage.calibration),
     )  # fmt: skip

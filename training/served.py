@@ -176,7 +176,7 @@ def summary(outcome: ServedEvaluation) -> str:
         if figures and figures.auc
         else "one class only, no AUC"
     )
-    alarms = f", false alarms {figures.false_alarm_rate:.3f}" if figures and figures.false_alarm_rate is not None else ""
+    alarms = f", false alarms {figures.false_alarm_rate.value:.3f}" if figures and figures.false_alarm_rate else ""
     return f"{len(outcome.rows)} answers, {auc}{alarms}, not evaluated {missed}; {calls}"
 
 

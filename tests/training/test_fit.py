@@ -16,6 +16,7 @@ from export.load import load_detector
 from training import checkpoints
 from training.batches import FrameBatches, Phase, difficulty_of
 from training.clips import ClipMaker
+from training.course import check_blocks, schedule
 from training.errors import (
     CheckpointError,
     CheckpointMismatchError,
@@ -37,7 +38,7 @@ from training.fit_clips import (
     make_genuine_clips,
     margins,
 )
-from training.fit_frames import FrameFit, FrameFitSettings, check_blocks, schedule
+from training.fit_frames import FrameFit, FrameFitSettings
 from training.frame_model import FrameModel
 from training.losses import frame_loss
 from training.pairs import PairMaker
@@ -50,7 +51,7 @@ from training.run import (
 )
 from training.shards import Record
 
-SMALL = FrameFitSettings(phases=(Phase(steps=6, window_px=32, pairs=2, windows=2),), bf16=False, severity=0.2)
+SMALL = FrameFitSettings(phases=(Phase(steps=6, window_px=32, pairs=2, windows=2),), precision="fp32", severity=0.2)
 
 
 @pytest.fixture(autouse=True)
@@ -136,6 +137,27 @@ def test_a_corrupt_picture_in_another_process_is_named_without_a_traceback(recor
     broken = [replace(record, encoded=b"\xff\xd8broken", source="broken.jpg") for record in records]
     with pytest.raises(PictureError, match=r"^broken\.jpg cannot be decoded as a picture"):
         FrameFit(settings=SMALL, folder=tmp_path, workers=1).run(PairMaker(broken))
+
+
+def test_without_a_compiler_compiling_is_refused_by_name(
+    records: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torch._inductor import config
+
+    monkeypatch.setattr(config.cpp, "cxx", ("/no/compiler",))
+    fit = FrameFit(settings=SMALL, folder=tmp_path, workers=0, compiled=True)
+    with pytest.raises(TrainingError, match="leave out --compile and resume"):
+        fit.run(PairMaker(records))
+
+
+def test_fp16_is_resumed_with_the_scale_of_its_gradients(records: list[Record], tmp_path: Path) -> None:
+    settings, maker = replace(SMALL, precision="fp16"), PairMaker(records)
+    whole = FrameFit(settings=settings, folder=tmp_path / "whole", workers=0).run(maker)
+    FrameFit(settings=settings, folder=tmp_path / "parts", workers=0).run(maker, stop_at=3)
+    parts = FrameFit(settings=settings, folder=tmp_path / "parts", workers=0).run(maker)
+    for (name, a), b in zip(whole.state_dict().items(), parts.state_dict().values(), strict=True):
+        assert torch.isfinite(a).all()
+        assert torch.equal(a, b), name
 
 
 def test_the_cool_down_may_change_when_a_run_is_resumed(records: list[Record], tmp_path: Path) -> None:

@@ -22,9 +22,12 @@ def test_figures_of_a_known_case() -> None:
     assert figures.accuracy.value == pytest.approx(5 / 6)
     assert figures.auc is not None
     assert figures.auc.value == pytest.approx(8 / 9)
-    assert (figures.precision, figures.recall) == (0.75, 1.0)
-    assert figures.false_alarm_rate == pytest.approx(1 / 3)
-    assert figures.brier == pytest.approx(np.mean((np.array(scores) - labels) ** 2))
+    assert figures.precision is not None
+    assert figures.recall is not None
+    assert figures.false_alarm_rate is not None
+    assert (figures.precision.value, figures.recall.value) == (0.75, 1.0)
+    assert figures.false_alarm_rate.value == pytest.approx(1 / 3)
+    assert figures.brier.value == pytest.approx(np.mean((np.array(scores) - labels) ** 2))
 
 
 def width(figure: Interval) -> float:
@@ -69,7 +72,8 @@ def test_one_person_alone_has_no_interval() -> None:
 def test_one_class_has_no_auc_but_a_false_alarm_rate() -> None:
     figures = measure([0, 0, 0, 0], [0.1, 0.9, 0.2, 0.3], threshold=0.5)
     assert figures.auc is None
-    assert figures.false_alarm_rate == 0.25
+    assert figures.false_alarm_rate is not None
+    assert figures.false_alarm_rate.value == 0.25
     assert figures.recall is None
 
 
