@@ -75,7 +75,7 @@ class Int8Source:
             export_encoder(encoder, graph, image_size_px=info.image_size_px)
             measured = calibration.calibrate(
                 graph, head, clips, encoder_sha256=sha256, threshold=info.threshold,
-                crops_from=f"{len(clips)} clips of real faces, every other one",
+                crops_from=f"{len(clips)} clips of real faces, every fourth one to check",
             )  # fmt: skip
             graph.unlink()
         except CalibrationError as error:
