@@ -161,7 +161,7 @@ def collect(
     "--compile",
     "compiled",
     is_flag=True,
-    help="Join the network's operations with torch.compile: faster after half a minute; needs a C++ compiler.",
+    help="Join the network's operations with torch.compile: faster where few blocks learn, after half a minute; needs a C++ compiler.",
 )
 @click.option(
     "--precision",

@@ -70,8 +70,8 @@ class FrameFit:
     device: str = "cpu"
     workers: int = 1
     compiled: bool = False
-    """Whether ``torch.compile`` joins the network's operations: 1.6 times as fast on two CPU cores, bits differ; needs a C++
-    compiler, and half a minute to start."""
+    """Whether ``torch.compile`` joins the network's operations: 1.6 times as fast on two CPU cores with one block a layer,
+    no faster with all; bits differ. Needs a C++ compiler, and half a minute to start."""
     step: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
     best: float = -1.0
