@@ -117,8 +117,10 @@ def video_shards(items: Sequence[Item], mean: NDArray[np.float32], folder: Path,
             if not found.records:
                 continue
             write_shard(path, found.records)
+            total.faces += len(found.records)
+        else:
+            total.faces += len(read_shards([path]))
         shards.add(path)
-        total.faces += len(read_shards([path]))
         logger.info("%d of %d files done", min(start + BLOCK_FILES, len(used)), len(used))
     total.skipped = +total.skipped
     if not shards:

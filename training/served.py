@@ -10,7 +10,7 @@ from typing import Any
 
 from client import ClientError, Detector
 from preprocess import PreprocessError
-from training.errors import EvaluationError
+from training.errors import EvaluationError, PictureError
 from training.manifest import Item
 from training.metrics import Figures, measure
 from training.video_files import variant_of
@@ -128,7 +128,7 @@ def evaluate_served(
             try:
                 path = variant_of(path, variant, Path(folder))
                 made = path if variant != "original" else None
-            except EvaluationError as error:
+            except PictureError as error:
                 logger.warning("%s", error)
                 outcome.rows += [_row(item, variant, count, None, "ERROR", "undecodable") for count in frames]
                 continue

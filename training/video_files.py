@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from training.clips import ClipKind, ClipMaker
-from training.errors import EvaluationError
+from training.errors import EvaluationError, PictureError
 from training.fakes.blend import Picture
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ def reencode(source: Path, target: Path, *, crf: int, scale: float = 1.0) -> Pat
     """Encodes a whole video anew, frame by frame, smaller by ``scale``.
 
     Raises:
-        EvaluationError: The source has no pictures, or there is no room for the new file.
+        PictureError: The source has no pictures.
+        EvaluationError: There is no room for the new file.
     """
     import av
 
@@ -67,7 +68,7 @@ def reencode(source: Path, target: Path, *, crf: int, scale: float = 1.0) -> Pat
             raise EvaluationError(
                 f"{source.name} encoded anew does not fit on {target.parent}: {error}; set TMPDIR to a folder with more room"
             ) from error
-        raise EvaluationError(f"{source} cannot be decoded to be encoded anew: {error}") from error
+        raise PictureError(f"{source} cannot be decoded to be encoded anew: {error}") from error
     return target
 
 

@@ -14,7 +14,7 @@ from tests.clips import make_clips
 from training import collect as collecting
 from training.command_line import read_items
 from training.commands import _phases, train
-from training.errors import EmptyClassError, EvaluationError
+from training.errors import EmptyClassError, EvaluationError, PictureError
 from training.evaluate_commands import evaluate
 from training.landmarks import default_mean_face
 from training.manifest import Item, Label, read_manifest
@@ -167,6 +167,14 @@ def test_a_video_is_encoded_anew_whole_and_as_fast(tmp_path: Path) -> None:
         assert b.average_rate == a.average_rate
         assert b.width == a.width // 2
         assert sum(1 for _ in after.decode(b)) == sum(1 for _ in before.decode(a))
+
+
+def test_what_is_no_video_cannot_be_encoded_anew(tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("no video")
+    (tmp_path / "empty.mp4").touch()
+    for name in ("text.mp4", "empty.mp4", "gone.mp4"):
+        with pytest.raises(PictureError, match=f"{name} cannot be decoded to be encoded anew"):
+            reencode(tmp_path / name, tmp_path / "again.mp4", crf=32)
 
 
 def test_a_full_disk_is_named_while_encoding_anew(tmp_path: Path) -> None:
