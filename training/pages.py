@@ -13,7 +13,7 @@ h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;display:block;overflow-x:auto}
 th,td{padding:.3rem .7rem;border-bottom:1px solid #e3e6ec;text-align:right;white-space:nowrap}
 th:first-child,td:first-child{text-align:left}th{color:#59617a;font-weight:600}
-img{max-width:100%}.small{color:#59617a;font-size:.88rem}
+img{max-width:100%}td .small{display:block}.small{color:#59617a;font-size:.88rem}
 @media(prefers-color-scheme:dark){body{background:#171a21;color:#e6e9f0}th,.small{color:#9aa3b2}th,td{border-color:#2b303b}img{background:#fff}}
 """
 _COLUMNS = (
